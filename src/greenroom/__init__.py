@@ -1,0 +1,27 @@
+"""Greenroom turns an MLflow model registry into a production service.
+
+This module is what an app imports: the values it is made of. Nothing heavy is imported here.
+"""
+
+from greenroom.app import App, Model, Route
+from greenroom.gate import Gate
+from greenroom.schema import Column
+from greenroom.split import Split
+from greenroom.status import Status
+from greenroom.task import anomaly, classification, forecast, regression
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "App",
+    "Column",
+    "Gate",
+    "Model",
+    "Route",
+    "Split",
+    "Status",
+    "anomaly",
+    "classification",
+    "forecast",
+    "regression",
+]

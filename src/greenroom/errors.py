@@ -1,0 +1,175 @@
+"""Every error that Greenroom raises on purpose, drawn as one tree.
+
+A message says what failed and for which object; ``advice`` says what to do next. The command line
+prints both on one line; the server puts them into a reply. There is no HTTP status here: which
+status an error becomes is decided in :mod:`greenroom.serving` alone.
+
+::
+
+    GreenroomError
+    ├── AppError                an app's definition is wrong; all problems at once
+    ├── SettingsError           a setting is unknown or has a value that cannot be used
+    ├── DataError               a dataset is missing, or does not fit the app's columns
+    │   └── DataMissing         the file is not there
+    ├── RegistryError           the model registry refused, or answered nonsense
+    │   ├── RegistryUnavailable it could not be reached in time
+    │   ├── NotInRegistry       no such model, version or alias
+    │   └── NothingSelected     the selector names no version
+    ├── PromotionError          a promotion or rollback cannot be carried out
+    │   ├── PromotionRefused    the gate judged the candidate and said no
+    │   └── PromotionUnderway   another one has been begun and not ended
+    ├── VersionError            a version cannot be served
+    │   ├── VersionCorrupt      its files are incomplete or not the ones that were registered
+    │   └── VersionUnloadable   its files are right, but it does not load or does not predict
+    ├── RequestError            a request cannot be answered as it was sent
+    │   ├── RequestMalformed    the body is not JSON, or not of the expected outline
+    │   └── RequestInvalid      one or more fields are wrong; every one is named
+    ├── NotServing              nothing is loaded for this route at the moment
+    └── ProcessError            a child process, a port or a folder stands in the way
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = [
+    "AppError",
+    "DataError",
+    "DataMissing",
+    "FieldProblem",
+    "GreenroomError",
+    "NotInRegistry",
+    "NotServing",
+    "NothingSelected",
+    "ProcessError",
+    "PromotionError",
+    "PromotionRefused",
+    "PromotionUnderway",
+    "RegistryError",
+    "RegistryUnavailable",
+    "RequestError",
+    "RequestInvalid",
+    "RequestMalformed",
+    "SettingsError",
+    "VersionCorrupt",
+    "VersionError",
+    "VersionUnloadable",
+]
+
+
+class GreenroomError(Exception):
+    """The root: what failed, for which object, and what to do next.
+
+    Parameters
+    ----------
+    message : str
+        What failed, naming the object. No full stop at the end.
+    advice : str, optional
+        What the reader can do about it: a command, a setting, a place to look.
+
+    Examples
+    --------
+    >>> str(GreenroomError("port 8000 is taken", advice="set GREENROOM_PORT"))
+    'port 8000 is taken; set GREENROOM_PORT'
+    """
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.advice}" if self.advice else self.message
+
+
+class AppError(GreenroomError):
+    """An app's definition is wrong. ``problems`` lists each, as ``field: what is wrong``."""
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.problems = tuple(problems)
+
+
+class SettingsError(GreenroomError):
+    """A setting is unknown, or its value cannot be used."""
+
+
+class DataError(GreenroomError):
+    """A dataset does not fit the columns that the app declares."""
+
+
+class DataMissing(DataError):
+    """A dataset's file is not there."""
+
+
+class RegistryError(GreenroomError):
+    """The model registry refused a call, or answered something that makes no sense."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The model registry could not be reached in time."""
+
+
+class NotInRegistry(RegistryError):
+    """There is no such registered model, version or alias."""
+
+
+class NothingSelected(RegistryError):
+    """The registry was reached, and the selector names no version."""
+
+
+class PromotionError(GreenroomError):
+    """A promotion or a rollback cannot be carried out."""
+
+
+class PromotionRefused(PromotionError):
+    """The gate judged the candidate and refused it; the message holds the figures."""
+
+
+class PromotionUnderway(PromotionError):
+    """Another promotion of the same model has been begun and has not ended."""
+
+
+class VersionError(GreenroomError):
+    """A model version cannot be served."""
+
+
+class VersionCorrupt(VersionError):
+    """A version's files are incomplete, or are not the ones that were registered."""
+
+
+class VersionUnloadable(VersionError):
+    """A version's files are right, but it does not load or does not predict."""
+
+
+class RequestError(GreenroomError):
+    """A request cannot be answered as it was sent."""
+
+
+class RequestMalformed(RequestError):
+    """The body is not JSON, or has not the outline of a row or of a list of rows."""
+
+
+class FieldProblem(NamedTuple):
+    """One bad field of one row; never holds the value itself, which may be private."""
+
+    row: int
+    field: str
+    problem: str
+
+
+class RequestInvalid(RequestError):
+    """One or more fields are wrong; ``problems`` names every one of them."""
+
+    def __init__(self, message: str, problems: Sequence[FieldProblem], *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.problems = tuple(problems)
+
+
+class NotServing(GreenroomError):
+    """Nothing is loaded for this route at the moment."""
+
+
+class ProcessError(GreenroomError):
+    """A child process, a port or a folder stands in the way."""

@@ -1,0 +1,77 @@
+"""Example requests: a typical one for a version's columns, made up where nobody gave one.
+
+What is warmed up with, and what a documentation page may send. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+from greenroom.schema import Column, Schema
+
+_DAY: Final = "2020-01-01"
+_INSTANT: Final = "2020-01-01T00:00:00Z"
+
+
+def example_request(schema: Schema, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return one row of a request, as JSON holds it.
+
+    Parameters
+    ----------
+    schema : Schema
+        The columns of a request.
+    given : mapping, optional
+        Values by request name or by data name. What it does not hold is a column's own example, or
+        a value in the middle of the column's range.
+
+    Examples
+    --------
+    >>> columns = (Column("age", "integer", minimum=18, maximum=100), Column("ok", "boolean"))
+    >>> example_request(Schema(columns), {"ok": True})
+    {'age': 59, 'ok': True}
+    """
+    found = {}
+    for column in schema:
+        for name in (column.request_name, column.name):
+            if given is not None and name in given:
+                found[column.request_name] = _plain(given[name])
+                break
+        else:
+            found[column.request_name] = _example(column)
+    return found
+
+
+def _example(column: Column) -> Any:
+    if column.example is not None:
+        return _plain(column.example)
+    match column.kind:
+        case "number":
+            return _middle(column)
+        case "integer":
+            middle = _middle(column)
+            # Rounded down, unless that falls out of the range.
+            down = middle // 1
+            return int(down if column.minimum is None or down >= column.minimum else down + 1)
+        case "category":
+            return column.categories[0]
+        case other:
+            return {"boolean": False, "string": "", "date": _DAY, "datetime": _INSTANT}[other]
+
+
+def _middle(column: Column) -> float:
+    """Return the middle of the range; of one that is open, the value in it that is next to 0."""
+    low, high = column.minimum, column.maximum
+    if low is not None and high is not None:
+        return low + (high - low) / 2
+    if low is not None:
+        return max(float(low), 0.0)
+    return min(float(high), 0.0) if high is not None else 0.0
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it: instants as ISO 8601, numpy's numbers as Python's."""
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,69 @@
+"""Generations: what all workers serve between one swap and the next, as plain values.
+
+The supervisor numbers them, every worker prepares one, and one number commits it for all. Loading
+what they name is :mod:`greenroom.inference`'s business.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from greenroom.status import ModelStatus, VersionStatus
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model's route answers with.
+
+    Parameters
+    ----------
+    model : str
+        The app's name for the model; the registered one where there is no app.
+    name : str
+        The registered name, which settings may point elsewhere.
+    selector : str
+        What is followed: ``Production``, ``@alias``, ``latest`` or a version number.
+    route : str
+        The path that answers.
+    serving : VersionStatus, optional
+        The version; None when nothing is to be served.
+    directory : str
+        The version's verified files in the model store.
+    reason, advice : str
+        When nothing is served: why, and what to do about it.
+    problems : tuple of str
+        What is wrong although something is served: two versions in the stage, a newer one that
+        did not load, a mirror that disagrees.
+    latest_versions : dict of str to str
+        For each stage the highest version in it, as pages show it.
+    """
+
+    model: str
+    name: str
+    selector: str
+    route: str
+    serving: VersionStatus | None = None
+    directory: str = ""
+    reason: str = ""
+    advice: str = ""
+    problems: tuple[str, ...] = ()
+    latest_versions: dict[str, str] = {}
+
+    @property
+    def status(self) -> ModelStatus:
+        """The same as a page shows it."""
+        problems = self.problems if self.serving else (self.reason, *self.problems)
+        return ModelStatus(
+            name=self.name,
+            selector=self.selector,
+            route=self.route,
+            serving=self.serving,
+            problems=tuple(problem for problem in problems if problem),
+            latest_versions=self.latest_versions,
+        )
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """A numbered set of deployments, one for each model of the server."""
+
+    number: int
+    deployments: tuple[Deployment, ...]

@@ -1,0 +1,215 @@
+"""Settings: where and how things run. Never what a model is; that is the app's.
+
+Read, in this order, the later over the earlier: the defaults below, the app's ``greenroom.yaml``,
+``GREENROOM_*`` environment variables (and MLflow's own ``MLFLOW_TRACKING_URI``), the documented
+variables that an app names in ``App.environment``, and the command line's options.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from greenroom.errors import SettingsError
+
+SETTINGS_FILE: Final = "greenroom.yaml"
+PREFIX: Final = "GREENROOM_"
+FOREIGN_VARIABLES: Final = {"MLFLOW_TRACKING_URI": "tracking_uri"}
+
+Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is deployed under a model's route: another registered name, another selector."""
+
+    name: str = ""
+    serve: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting, with its default.
+
+    A setting called ``port`` is ``port:`` in the file and ``GREENROOM_PORT`` in the environment.
+    """
+
+    home: Annotated[str, Meta(description="Where state lives; relative to the app's folder.")] = (
+        ".greenroom"
+    )
+    tracking_uri: Annotated[str, Meta(description="The MLflow server.")] = "http://127.0.0.1:5000"
+    host: Annotated[str, Meta(description="The address that the server listens on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="The port that the server listens on.")] = 8000
+    workers: Annotated[int, Meta(ge=1, le=256, description="How many worker processes serve.")] = 1
+    auth: Annotated[
+        Literal["none"],
+        Meta(description="How callers prove who they are; `none` is for development."),
+    ] = "none"
+    allow_open: Annotated[
+        bool,
+        Meta(description="Allow `auth: none` on an address that other machines can reach."),
+    ] = False
+    generated: Annotated[
+        bool, Meta(description="Train on generated data where the dataset is absent.")
+    ] = False
+    poll_interval_s: Annotated[
+        Seconds, Meta(description="How often the registry is asked what is selected.")
+    ] = 2.0
+    registry_timeout_s: Annotated[
+        Seconds, Meta(description="How long one call to the registry may take.")
+    ] = 5.0
+    load_timeout_s: Annotated[
+        Seconds, Meta(description="How long a worker may take to load and warm a version.")
+    ] = 120.0
+    drain_timeout_s: Annotated[
+        Seconds, Meta(description="How long a stopping worker may finish its requests.")
+    ] = 10.0
+    mlflow_start_timeout_s: Annotated[
+        Seconds, Meta(description="How long an MLflow server that was started may take to answer.")
+    ] = 180.0
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="The largest request body that is read.")
+    ] = 4_194_304
+    keep_versions: Annotated[
+        int, Meta(ge=1, description="How many versions of a model the store keeps on disk.")
+    ] = 3
+    reference_rows: Annotated[
+        int, Meta(ge=10, description="How many rows the reference sample of a version holds.")
+    ] = 1_000
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Meta(description="What the server's own log shows."),
+    ] = "INFO"
+    models: Annotated[
+        dict[str, ModelSettings],
+        Meta(description="By an app's model: the registered `name` and selector that are deployed."),
+    ] = {}
+
+
+def load_settings(
+    folder: Path,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    documented: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Read the settings for the app in ``folder``.
+
+    Parameters
+    ----------
+    folder : Path
+        The app's folder, or the one that the command was called in.
+    environment : mapping
+        Environment variables; an empty one counts as not set.
+    documented : mapping of str to str
+        ``App.environment``: variable to dotted setting.
+    options : mapping
+        The command line's options; None counts as not given.
+    file : Path, optional
+        Another file than ``greenroom.yaml`` in ``folder``.
+
+    Raises
+    ------
+    SettingsError
+        When a setting is unknown or its value cannot be used; the message names where it stands.
+    """
+    values: dict[str, Any] = {}
+    path = file or folder / SETTINGS_FILE
+    if file is not None or path.exists():
+        _merge(values, _from_file(path), str(path))
+    for variable, setting in _variables(documented or {}).items():
+        text = environment.get(variable, "")
+        if text:
+            _merge(values, _nested(setting, text), variable)
+    unknown = [
+        name
+        for name in environment
+        if name.startswith(PREFIX) and name not in _variables({}) and name not in RESERVED
+    ]
+    if unknown:
+        raise SettingsError(
+            f"{', '.join(sorted(unknown))}: there is no such setting",
+            advice="docs/settings.md lists them",
+        )
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    _merge(values, given, "the command line")
+    return _absolute(folder, msgspec.convert(values, Settings, strict=False))
+
+
+RESERVED: Final = frozenset({"GREENROOM_WORKER"})
+"""Variables that Greenroom's own processes give to one another; not settings."""
+
+
+def setting_descriptions() -> dict[str, tuple[str, Any]]:
+    """Return each setting's description and default, in order, for the documentation."""
+    hints = get_type_hints(Settings, include_extras=True)
+    fields = msgspec.structs.fields(Settings)
+    return {field.name: (_description(hints[field.name]), _default(field)) for field in fields}
+
+
+def _description(hint: Any) -> str:
+    metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
+    return next((meta.description for meta in reversed(metas) if meta.description), "")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default is not msgspec.NODEFAULT:
+        return field.default
+    return field.default_factory()
+
+
+def _variables(documented: Mapping[str, str]) -> dict[str, str]:
+    own = {
+        f"{PREFIX}{field.name.upper()}": field.name
+        for field in msgspec.structs.fields(Settings)
+        if field.name != "models"
+    }
+    return {**own, **FOREIGN_VARIABLES, **documented}
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    if not dotted.startswith("models."):
+        return {dotted: value}
+    name, _, key = dotted.removeprefix("models.").rpartition(".")
+    return {"models": {name: {key: value}}}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{path} cannot be read as YAML: {reason}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} holds no settings", advice="write one `name: value` a line")
+    return values
+
+
+def _merge(values: dict[str, Any], new: Mapping[str, Any], source: str) -> None:
+    """Lay ``new`` over ``values``; each is converted alone, so that an error names its source."""
+    merged = dict(values)
+    for name, value in new.items():
+        if name == "models" and isinstance(value, dict):
+            models = {key: dict(entry) for key, entry in merged.get("models", {}).items()}
+            for model, entry in value.items():
+                models.setdefault(model, {}).update(entry if isinstance(entry, dict) else {})
+            merged["models"] = models
+        else:
+            merged[name] = value
+    try:
+        msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{source}: {error}", advice="docs/settings.md lists them") from error
+    values.update(merged)
+
+
+def _absolute(folder: Path, settings: Settings) -> Settings:
+    home = Path(settings.home).expanduser()
+    home = home if home.is_absolute() else folder / home
+    return msgspec.structs.replace(settings, home=str(home.resolve()))

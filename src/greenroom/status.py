@@ -1,0 +1,72 @@
+"""The server's state as one frozen value, which pages and an app's own views are made from.
+
+The supervisor keeps it and gives every worker a copy when something changes. Nothing here is
+computed from requests; counting those is the metrics' business.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of a model that answers at the moment.
+
+    ``stage`` is what the selector calls it: ``Production``, or the version's own stage where the
+    selector is an alias, ``latest`` or a number.
+    """
+
+    version: str
+    stage: str
+    run_id: str = ""
+    model_uri: str = ""
+    digest: str = ""
+    aliases: tuple[str, ...] = ()
+    registered_at: str = ""
+    loaded_at: str = ""
+    runtime: str = "native"
+    generated_data: bool = False
+    metrics: dict[str, float] = {}
+    params: dict[str, Any] = {}
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of the server: what is selected, what is served, and what is wrong with it."""
+
+    name: str
+    selector: str
+    route: str
+    serving: VersionStatus | None = None
+    problems: tuple[str, ...] = ()
+    latest_versions: dict[str, str] = {}
+
+
+class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the registry answers, and since when (UTC, ISO 8601) that has been so."""
+
+    uri: str
+    state: Literal["starting", "healthy", "unavailable"] = "starting"
+    since: str = ""
+    problem: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a page may show about the server."""
+
+    app: str
+    greenroom_version: str
+    started_at: str
+    generation: int = 0
+    workers: int = 1
+    registry: RegistryStatus
+    models: tuple[ModelStatus, ...] = ()
+
+    @property
+    def health(self) -> Literal["healthy", "degraded", "unhealthy"]:
+        """``unhealthy`` when no model answers, ``degraded`` when something is wrong, else healthy."""
+        if not any(model.serving for model in self.models):
+            return "unhealthy"
+        whole = all(model.serving and not model.problems for model in self.models)
+        return "healthy" if whole and self.registry.state == "healthy" else "degraded"

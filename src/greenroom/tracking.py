@@ -1,0 +1,295 @@
+"""MLflow runs: what training leaves behind, written through MLflow's own client.
+
+One of the two modules that import MLflow (it costs seconds and some 175 MB); only training and
+reproduction need it. Registered models and their versions are :mod:`greenroom.registry`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from greenroom.errors import RegistryError, RegistryUnavailable
+from greenroom.manifest import FLAVOR, FORMAT, MANIFEST_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+    from greenroom.schema import Schema
+
+PARAMS_A_BATCH: Final = 100
+"""What one ``log_batch`` call of MLflow takes at most."""
+
+_QUIET: Final = {
+    # A server that hangs must not hold a training for MLflow's default of 120 s times 7 tries.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedVersion:
+    """A model as it was logged: its id, its address for registration, and its run."""
+
+    model_id: str
+    source: str
+    run_id: str
+
+
+class Run:
+    """One MLflow run, open until its ``with`` block of :meth:`Tracking.run` ends."""
+
+    def __init__(self, client: MlflowClient, run_id: str, url: str) -> None:
+        self.id = run_id
+        self.url = url
+        self._client = client
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record parameters; MLflow keeps them as text."""
+        from mlflow.entities import Param
+
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entries), PARAMS_A_BATCH):
+            batch = entries[start : start + PARAMS_A_BATCH]
+            self._client.log_batch(self.id, params=batch)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Record figures, in one call."""
+        import time
+
+        from mlflow.entities import Metric
+
+        now_ms = time.time_ns() // 1_000_000
+        entries = [Metric(name, float(value), now_ms, 0) for name, value in metrics.items()]
+        self._client.log_batch(self.id, metrics=entries)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Label the run."""
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.id, tags=[RunTag(key, text) for key, text in tags.items()])
+
+    def log_figures(self, figures: Mapping[str, Figure], folder: str = "figures") -> None:
+        """Store figures as PNG files under ``folder``."""
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, figure in figures.items():
+                figure.savefig(Path(scratch) / name, dpi=120)
+            self._client.log_artifacts(self.id, scratch, artifact_path=folder)
+
+    def log_files(self, files: Mapping[str, bytes]) -> None:
+        """Store files by their path inside the run."""
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, content in files.items():
+                path = Path(scratch) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self._client.log_artifacts(self.id, scratch)
+
+    def log_model(
+        self,
+        estimator: Any,
+        *,
+        name: str,
+        signature: Any,
+        example: pd.DataFrame,
+        requirements: list[str],
+        finish: Callable[[Path], None],
+    ) -> LoggedVersion:
+        """Store a model in MLflow's own format, with further files inside its directory.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted scikit-learn estimator or pipeline.
+        name : str
+            The logged model's name.
+        signature : mlflow.models.ModelSignature
+            What :func:`signature_of` makes.
+        example : DataFrame
+            One row, as plain MLflow clients would send it.
+        requirements : list of str
+            What loading it needs, as pip reads it.
+        finish : callable
+            Called with the directory when MLflow's own files are in it and before it is uploaded.
+        """
+        from mlflow.models import Model
+
+        info = Model.log(
+            artifact_path=None,
+            name=name,
+            flavor=_Flavor(),
+            run_id=self.id,
+            flavor_name="sklearn",
+            validate_serving_input=False,
+            estimator=estimator,
+            signature=signature,
+            example=example,
+            requirements=requirements,
+            finish=finish,
+        )
+        return LoggedVersion(str(info.model_id), f"models:/{info.model_id}", self.id)
+
+
+class _Flavor:
+    """Saves scikit-learn's flavour, and Greenroom's beside it: files that travel with a version.
+
+    Files beside the model's own directory are left behind when it is registered (MLflow #18581).
+    """
+
+    def save_model(
+        self,
+        path: str,
+        mlflow_model: Any,
+        *,
+        estimator: Any,
+        signature: Any,
+        example: pd.DataFrame,
+        requirements: list[str],
+        finish: Callable[[Path], None],
+        validate_serving_input: bool,
+    ) -> None:
+        import mlflow.sklearn
+
+        del validate_serving_input  # Model.log passes its own option on
+        mlflow.sklearn.save_model(
+            estimator,
+            path,
+            mlflow_model=mlflow_model,
+            # skops, the default, refuses scikit-learn's own boosting and forests.
+            serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+            signature=signature,
+            input_example=example,
+            pip_requirements=requirements,
+        )
+        mlflow_model.add_flavor(FLAVOR, format=FORMAT, manifest=MANIFEST_FILE)
+        mlflow_model.save(str(Path(path) / "MLmodel"))
+        finish(Path(path))
+
+
+class Tracking:
+    """An experiment on a tracking server.
+
+    Parameters
+    ----------
+    uri : str
+        The MLflow server.
+    experiment : str
+        Made when it is not there.
+
+    Raises
+    ------
+    RegistryUnavailable
+        When the server does not answer.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(uri)
+        self._uri = uri.rstrip("/")
+        self._client = mlflow.MlflowClient(uri)
+        with _named_errors(uri):
+            self.experiment_id = self._experiment(experiment)
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                raise RegistryError(
+                    f"the experiment {name!r} has been deleted on {self._uri}",
+                    advice="restore it in MLflow's pages, or give the app another experiment",
+                )
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException:
+            # Another training made it in the meantime.
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    @contextmanager
+    def run(self, name: str, *, tags: Mapping[str, str], parent: Run | None = None) -> Iterator[Run]:
+        """Open a run; it ends FINISHED, FAILED by an error, or KILLED by Ctrl-C."""
+        from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+        labels = dict(tags)
+        if parent is not None:
+            labels[MLFLOW_PARENT_RUN_ID] = parent.id
+        with _named_errors(self._uri):
+            created = self._client.create_run(self.experiment_id, run_name=name, tags=labels)
+        run_id = str(created.info.run_id)
+        url = f"{self._uri}/#/experiments/{self.experiment_id}/runs/{run_id}"
+        try:
+            with _named_errors(self._uri):
+                yield Run(self._client, run_id, url)
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            self._client.set_terminated(run_id, status)
+            raise
+        self._client.set_terminated(run_id)
+
+
+@contextmanager
+def _named_errors(uri: str) -> Iterator[None]:
+    """Turn MLflow's exceptions into ours; its messages can be pages long."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        if "Max retries exceeded" in reason or "API request to" in reason:
+            raise RegistryUnavailable(
+                f"Failed to connect to MLflow at {uri}: {reason}",
+                advice="start it, or set MLFLOW_TRACKING_URI",
+            ) from error
+        raise RegistryError(f"MLflow at {uri} refused: {reason}") from error
+
+
+def signature_of(schema: Schema, prediction: Any) -> Any:
+    """Make MLflow's signature from columns and some predictions.
+
+    Columns that may be missing are ``double`` where they are numbers, because MLflow's integer
+    and boolean columns cannot hold a missing value (MLflow #25593).
+    """
+    import numpy as np
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import ColSpec, DataType
+    from mlflow.types import Schema as MlflowSchema
+
+    types = {
+        "number": DataType.double,
+        "integer": DataType.long,
+        "boolean": DataType.boolean,
+        "string": DataType.string,
+        "category": DataType.string,
+        "date": DataType.datetime,
+        "datetime": DataType.datetime,
+    }
+    inputs = [
+        ColSpec(
+            DataType.double if column.nullable and column.numeric else types[column.kind],
+            name=column.name,
+        )
+        for column in schema
+    ]
+    outputs = infer_signature(np.asarray(prediction)[:1]).inputs
+    return ModelSignature(inputs=MlflowSchema(inputs), outputs=outputs)
