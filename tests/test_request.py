@@ -224,7 +224,7 @@ def test_every_bad_field_of_every_row_is_named_at_once():
 def test_the_message_says_the_first_problems_and_counts_the_others():
     with pytest.raises(RequestInvalid) as caught:
         REQUESTS.decode(b'{"zzz": 1}')
-    assert caught.value.message == "n is missing, i is missing, s is missing, and 2 more"
+    assert caught.value.message == "n is missing; i is missing; s is missing; and 2 more"
     with pytest.raises(RequestInvalid, match="row 1: a is missing"):
         NUMERIC.decode(b'[{"a": 1, "d": true}, {"d": true}]')
 

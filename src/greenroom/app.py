@@ -148,6 +148,8 @@ class Model:
             yield f"route: {self.route!r} is not a path"
         if self.split.time and self.split.time not in names:
             yield f"split.time: {self.split.time!r} is not one of the columns"
+        if self.split.group and self.split.group not in names:
+            yield f"split.group: {self.split.group!r} is not one of the columns"
         if self.request and not self.features:
             yield "request: needs a features file with an expand function"
         sources = {output.name for output in self.task.outputs} | set(REPLY_SOURCES)

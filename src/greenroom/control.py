@@ -200,6 +200,12 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     """From a worker: it accepts connections."""
 
 
+class Updated(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it shows the status of this generation."""
+
+    generation: int
+
+
 class Ask(msgspec.Struct, frozen=True, tag=True):
     """From a worker: do something for a caller, and send the :class:`Answer`."""
 
@@ -208,7 +214,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker: TypeAlias = Prepare | Join | Discard | Update | Answer
-FromWorker: TypeAlias = Started | Prepared | Failed | Joined | Ask
+FromWorker: TypeAlias = Started | Prepared | Failed | Joined | Updated | Ask
 Received = TypeVar("Received")
 
 

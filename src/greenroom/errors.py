@@ -132,7 +132,11 @@ class PromotionUnderway(PromotionError):
 
 
 class VersionError(GreenroomError):
-    """A model version cannot be served."""
+    """A model version cannot be served; ``model`` is the app's name for it, where that is known."""
+
+    def __init__(self, message: str, *, model: str = "", advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.model = model
 
 
 class VersionCorrupt(VersionError):

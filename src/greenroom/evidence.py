@@ -29,6 +29,8 @@ TRUTH: Final = "truth"
 INPUT: Final = "input."
 OUTPUT: Final = "output."
 
+_NAT: Final = np.iinfo(np.int64).min
+
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
@@ -262,8 +264,13 @@ def _from_arrow(values: pa.Array) -> npt.NDArray[Any]:
         plain = np.empty(len(values), dtype=object)
         plain[:] = values.to_pylist()
         return plain
-    found: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
-    return found.copy()  # Arrow's memory is read-only
+    # Not Array.to_numpy: it imports pandas, which serving does without.
+    if pa.types.is_timestamp(values.type):
+        integers = values.cast(pa.int64()).fill_null(_NAT)
+        return np.from_dlpack(integers).astype(f"datetime64[{values.type.unit}]")
+    if pa.types.is_boolean(values.type):
+        return np.from_dlpack(values.cast(pa.uint8())).astype(np.bool_)
+    return np.from_dlpack(values).copy()  # Arrow's memory is read-only
 
 
 def _of_kind(values: npt.NDArray[Any], column: Column) -> npt.NDArray[Any]:
@@ -287,7 +294,8 @@ def _read(path: Path, required: tuple[str, ...]) -> dict[str, pa.Array]:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path, partitioning=None)
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise VersionCorrupt(f"the version's {path.name} is missing or cannot be read") from error
     names = (*required, f"{OUTPUT}prediction")

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from greenroom.schema import Column, Schema
+import numpy as np
+import numpy.typing as npt
+
+from greenroom.schema import Column, Columns, Schema
 
 _DAY: Final = "2020-01-01"
 _INSTANT: Final = "2020-01-01T00:00:00Z"
@@ -41,6 +44,41 @@ def example_request(schema: Schema, given: Mapping[str, Any] | None = None) -> d
         else:
             found[column.request_name] = _example(column)
     return found
+
+
+def typical_values(schema: Schema, rows: Columns) -> dict[str, Any]:
+    """Return a typical value of the data for each column that has no example of its own.
+
+    Numbers and instants give the lower median, text the first value there is; a column that is
+    not in ``rows``, or has nothing but missing values, is left out.
+
+    Examples
+    --------
+    >>> typical_values(Schema((Column("a", "integer"),)), {"a": np.array([1.0, 2.0, 9.0])})
+    {'a': 2}
+    """
+    found = {}
+    for column in schema:
+        values = rows.get(column.name)
+        if column.example is None and values is not None:
+            value = _typical(column, values)
+            if value is not None:
+                found[column.request_name] = value
+    return found
+
+
+def _typical(column: Column, values: npt.NDArray[Any]) -> Any:
+    if values.dtype == object:
+        return next((value for value in values if value is not None), None)
+    known = np.sort(values[~(np.isnat(values) if values.dtype.kind == "M" else np.isnan(values))])
+    if not len(known):
+        return None
+    median = known[(len(known) - 1) // 2]
+    if values.dtype.kind == "M":
+        text = str(median.astype("datetime64[s]"))
+        return text[:10] if column.kind == "date" else f"{text}Z"
+    kinds = {"boolean": bool, "integer": int}
+    return kinds.get(column.kind, float)(median)
 
 
 def _example(column: Column) -> Any:

@@ -7,7 +7,9 @@ was trained on) is :mod:`greenroom.promotion`'s business.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from greenroom.errors import AppError
 
@@ -68,27 +70,14 @@ class Gate:
         Decision
             ``passed``, and a sentence for each comparison that was made.
         """
-        sign = 1.0 if greater_is_better else -1.0
         failures, successes = [], []
         if not math.isfinite(challenger):
             failures.append(f"{self.metric} is not a finite number")
-        if self.minimum is not None:
-            margin = sign * (challenger - self.minimum)
-            bound = "minimum" if greater_is_better else "maximum"
-            text = f"{self.metric} {challenger:.6g}, {bound} {self.minimum:.6g}"
-            if margin >= 0:
-                successes.append(text)
-            else:
-                failures.append(f"{text}: misses it by {-margin:.6g}")
-        if champion is not None:
-            margin = sign * (challenger - champion) + self.tolerance
-            text = f"{self.metric} {challenger:.6g}, the present version's {champion:.6g}"
-            allowed = f" (tolerance {self.tolerance:.6g})" if self.tolerance else ""
-            if margin >= 0:
-                successes.append(text + allowed)
-            else:
-                worse = sign * (champion - challenger)
-                failures.append(f"{text}: worse by {worse:.6g}{allowed}")
+        elif champion is not None and not math.isfinite(champion):
+            failures.append(f"the present version's {self.metric} is not a finite number")
+        else:
+            for passed, text in self._comparisons(challenger, champion, greater_is_better):
+                (successes if passed else failures).append(text)
         return Decision(
             metric=self.metric,
             passed=not failures,
@@ -96,6 +85,31 @@ class Gate:
             challenger=challenger,
             champion=champion,
         )
+
+    def _comparisons(
+        self, challenger: float, champion: float | None, greater_is_better: bool
+    ) -> Iterator[tuple[bool, str]]:
+        if self.minimum is not None:
+            lead = _lead(challenger, self.minimum, greater_is_better)
+            bound = "minimum" if greater_is_better else "maximum"
+            text = f"{self.metric} {challenger:.6g}, {bound} {self.minimum:.6g}"
+            yield lead >= 0, text if lead >= 0 else f"{text}: misses it by {-lead:.6g}"
+        if champion is not None:
+            lead = _lead(challenger, champion, greater_is_better)
+            passed = lead + Decimal(str(float(self.tolerance))) >= 0
+            text = f"{self.metric} {challenger:.6g}, the present version's {champion:.6g}"
+            allowed = f" (tolerance {self.tolerance:.6g})" if self.tolerance else ""
+            yield passed, f"{text}{allowed}" if passed else f"{text}: worse by {-lead:.6g}{allowed}"
+
+
+def _lead(value: float, other: float, greater_is_better: bool) -> Decimal:
+    """By how much ``value`` is better, in decimals as they are written.
+
+    In binary, 0.85 - 0.86 + 0.01 is a little below 0, and a tolerance would not let pass what it
+    says.
+    """
+    lead = Decimal(str(float(value))) - Decimal(str(float(other)))
+    return lead if greater_is_better else -lead
 
 
 @dataclass(frozen=True, slots=True)

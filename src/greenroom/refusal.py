@@ -237,7 +237,7 @@ def _sentence(found: Sequence[FieldProblem], *, single: bool) -> str:
     if more:
         at_least = "at least " if len(found) == _MAX_COUNTED else ""
         said.append(f"and {at_least}{more} more")
-    return ", ".join(said)
+    return "; ".join(said)
 
 
 def _clause(problem: FieldProblem, *, single: bool) -> str:

@@ -15,7 +15,11 @@ from greenroom.errors import AppError
 STAGES: Final = ("None", "Staging", "Production", "Archived")
 """MLflow's stages; a version is in exactly one."""
 
+ACTIVE_STAGES: Final = frozenset({"Staging", "Production"})
+"""The stages that hold what is used; a promotion goes into one of them."""
+
 _ALIAS = re.compile(r"[A-Za-z0-9_-]+")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
 
 
@@ -49,7 +53,7 @@ class Selector:
             alias = text[1:]
             if _ALIAS.fullmatch(alias) and not _RESERVED.fullmatch(alias):
                 return cls("alias", alias)
-        elif text.isascii() and text.isdigit() and int(text) > 0:
+        elif _NUMBER.fullmatch(text) and int(text) > 0:
             return cls("version", str(int(text)))
         elif text.title() in STAGES[1:]:
             return cls("stage", text.title())
@@ -61,14 +65,14 @@ class Selector:
     @property
     def movable(self) -> bool:
         """Whether a promotion can move what the selector names."""
-        return self.kind in {"stage", "alias"}
+        return self.kind == "alias" or self.value in ACTIVE_STAGES
 
     @property
     def mirror(self) -> Selector | None:
         """The other way to name the same, which a promotion writes and nothing follows."""
-        if self.kind == "stage":
+        if self.kind == "stage" and self.movable:
             return Selector("alias", self.value.lower())
-        if self.kind == "alias" and self.value.title() in STAGES[1:]:
+        if self.kind == "alias" and self.value.title() in ACTIVE_STAGES:
             return Selector("stage", self.value.title())
         return None
 

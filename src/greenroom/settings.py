@@ -81,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reference_rows: Annotated[
         int, Meta(ge=10, description="How many rows the reference sample of a version holds.")
     ] = 1_000
+    who: Annotated[
+        str, Meta(description="Who promotions are recorded for; default: user and host.")
+    ] = ""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Meta(description="What the server's own log shows."),

@@ -167,6 +167,8 @@ def fold_indices(
     """
     if kind == "time":
         return _time_folds(np.arange(len(y)) if times is None else times, n_folds)
+    if groups is not None:
+        groups = _numbered(groups)
     _require_enough(kind, y, n_folds, groups)
     from sklearn.model_selection import (
         GroupKFold,
@@ -227,6 +229,13 @@ def _time_folds(times: npt.NDArray[Any], n_folds: int) -> list[Fold]:
         )
         for before, after in TimeSeriesSplit(n_folds).split(instants)
     ]
+
+
+def _numbered(groups: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return a number for each row's group; a missing one (None, NaN) is a group as well."""
+    numbers: dict[Any, int] = {}
+    plain = [None if group != group else group for group in groups.tolist()]
+    return np.array([numbers.setdefault(group, len(numbers)) for group in plain], dtype=np.intp)
 
 
 def _require_enough(

@@ -221,8 +221,7 @@ class TrackingServer:
         except (OSError, msgspec.DecodeError):
             return None
         alive = any(
-            processes.mentions(pid, self._database)
-            for pid in processes.group_members(record.group)
+            processes.mentions(pid, self._database) for pid in processes.group_members(record.group)
         )
         return record if alive else None
 

@@ -1,0 +1,43 @@
+# `make` lists the targets. Each one that needs the environment makes it (.venv) by itself.
+
+PYTHON ?= python3
+APP ?= breast_cancer
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test lint check lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Greenroom needs Python 3.11 or later, and $(PYTHON) is older; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "making .venv from requirements.lock (once; about a minute)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: .venv/ready ## Make the environment, .venv
+
+up: setup ## Run an app on this machine: make up [APP=credit_risk]
+	@exec $(BIN)/greenroom up apps/$(APP)
+
+test: setup ## Run the tests (under six minutes)
+	$(BIN)/python -m pytest
+
+lint: setup ## Check style, types and the layers of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## Everything that CI runs
+
+lock: ## Pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
+		--no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
+
+clean: ## Remove the environment and what the tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,77 @@
+"""The command line: ``greenroom COMMAND``. The only part of Greenroom that prints.
+
+Each command is a function in a module named after what it is about; what a command needs is
+imported when it runs, so that ``greenroom --help`` is quick. Every command ends with exit status 0
+or with one line that says what failed, for which object, and what to do next: status 1, or 3 when
+a gate refused a promotion that was asked for; 2 is for a command line that cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from greenroom import __version__
+from greenroom.cli.lifecycle import history, promote, rollback
+from greenroom.cli.project import check, new
+from greenroom.cli.running import serve, status, up
+from greenroom.cli.terminal import print_error
+from greenroom.cli.training import reproduce, train
+from greenroom.errors import GreenroomError, PromotionRefused
+
+REFUSED = 3
+"""The exit status of ``greenroom promote`` when the gate said no."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="greenroom")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Turn an MLflow model registry into a production service."""
+    del debug  # read by main, where errors end
+
+
+for command in (up, new, check, train, reproduce, promote, rollback, history, serve, status):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli.main(args=words, prog_name="greenroom", standalone_mode=False)
+    except GreenroomError as error:
+        _end(error, REFUSED if isinstance(error, PromotionRefused) else 1, "--debug" in words)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        print_error("stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (`greenroom history | head`) has gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last line of defence, a bug of ours
+        _end(error, 1, "--debug" in words)
+
+
+def _end(error: Exception, status: int, debug: bool) -> None:
+    if debug:
+        raise error
+    if isinstance(error, GreenroomError):
+        problems = getattr(error, "problems", ())
+        print_error(str(error), [str(problem) for problem in problems if len(problems) > 1])
+    else:
+        reason = " ".join(str(error).split())[:300]
+        print_error(f"{type(error).__name__}: {reason}; --debug shows where it comes from")
+    sys.exit(status)

@@ -1,0 +1,75 @@
+"""What most commands begin with: the app, its settings, a registry, and who is asking."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from greenroom.app import App
+from greenroom.app_loading import APP_FILE, find_app, load_app
+from greenroom.errors import SettingsError
+from greenroom.settings import Settings, load_settings
+
+app_argument = click.argument("app", default="")
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file instead of the app's greenroom.yaml.",
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """An app with its settings; ``app`` is None where a registry is used without one."""
+
+    folder: Path
+    settings: Settings
+    app: App | None
+
+    @property
+    def the_app(self) -> App:
+        """The app, for commands that cannot do without."""
+        if self.app is None:
+            raise SettingsError("this command needs an app", advice="call it in an app's folder")
+        return self.app
+
+
+def open_project(text: str, *, config: Path | None = None, **options: Any) -> Project:
+    """Find, import and configure the app that ``text`` names; the current folder's when empty."""
+    folder = find_app(text)
+    app = load_app(folder)
+    settings = load_settings(
+        folder, documented=app.environment, options=options, file=_absolute(config)
+    )
+    return Project(folder, settings, app)
+
+
+def open_here(*, config: Path | None = None, **options: Any) -> Project:
+    """Open the current folder: with its app where there is one, else with settings alone."""
+    folder = Path.cwd()
+    if (folder / APP_FILE).is_file():
+        return open_project("", config=config, **options)
+    settings = load_settings(folder, options=options, file=_absolute(config))
+    return Project(folder, settings, None)
+
+
+def who_is_asking(settings: Settings) -> str:
+    """Return who a promotion is recorded for: the setting ``who``, or user and host."""
+    if settings.who:
+        return settings.who
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a number that has no name.
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.resolve() if path else None

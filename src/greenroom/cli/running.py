@@ -1,0 +1,216 @@
+"""``greenroom up``, ``serve`` and ``status``: running things, and looking at what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from greenroom.cli.context import Project, app_argument, config_option, open_project
+from greenroom.cli.terminal import note, print_error, progress, say, table
+from greenroom.errors import GreenroomError, ProcessError
+
+if TYPE_CHECKING:
+    from greenroom.following import Follower
+    from greenroom.status import Status
+    from greenroom.supervisor import Supervisor
+    from greenroom.tracking_server import TrackingServer
+
+host_option = click.option("--host", default=None, help="The address to listen on.")
+port_option = click.option("--port", type=int, default=None, help="The port to listen on.")
+workers_option = click.option("--workers", type=int, default=None, help="How many workers serve.")
+
+
+@click.command()
+@app_argument
+@host_option
+@port_option
+@workers_option
+@config_option
+def serve(app: str, config: Path | None, **options: Any) -> None:
+    """Serve what an app's models select in the registry, and nothing else.
+
+    APP is an app's folder, or its name under apps/; default: the current folder.
+    """
+    from greenroom.wiring import build_follower, build_supervisor
+
+    project = open_project(app, config=config, **options)
+    follower = build_follower(project.settings, project.the_app)
+    supervisor = build_supervisor(
+        project.settings, follower, project.the_app, project.folder, on_event=note, on_log=note
+    )
+    supervisor.bind()
+    asyncio.run(_serve(project, supervisor))
+
+
+@click.command()
+@app_argument
+@host_option
+@port_option
+@workers_option
+@click.option(
+    "--generated",
+    is_flag=True,
+    default=None,
+    help="Where the dataset is absent, train on generated data, and say so everywhere.",
+)
+@config_option
+def up(app: str, config: Path | None, **options: Any) -> None:
+    """Run everything on this machine: MLflow, training if nothing is selected, serving.
+
+    APP is an app's folder, or its name under apps/; default: the current folder. Ctrl-C stops
+    everything and loses nothing; the next start finds what this one left.
+    """
+    from greenroom.tracking_server import TrackingServer
+    from greenroom.wiring import build_follower, build_supervisor
+
+    project = open_project(app, config=config, **options)
+    settings = project.settings
+    follower = build_follower(settings, project.the_app)
+    supervisor = build_supervisor(
+        settings, follower, project.the_app, project.folder, on_event=note, on_log=note
+    )
+    supervisor.bind()
+    mlflow = TrackingServer(
+        settings.tracking_uri,
+        Path(settings.home),
+        start_timeout_s=settings.mlflow_start_timeout_s,
+    )
+    restored = all(deployment.serving for deployment in follower.restore())
+    if not restored:
+        _refuse_missing_data(project, mlflow)
+    try:
+        mlflow.start()
+        if restored:
+            _wait_behind(mlflow)
+        else:
+            _wait_and_train(project, mlflow, follower)
+        asyncio.run(_serve(project, supervisor))
+    finally:
+        if mlflow.ours:
+            note("stopping MLflow")
+        mlflow.stop()
+    note("stopped; everything is kept in " + settings.home)
+
+
+async def _serve(project: Project, supervisor: Supervisor) -> None:
+    served = asyncio.create_task(supervisor.run())
+    ready = asyncio.create_task(supervisor.ready.wait())
+    await asyncio.wait({served, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if not served.done():
+        _print_urls(project, supervisor.status, supervisor.address)
+    ready.cancel()
+    await served
+
+
+def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> None:
+    host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104
+    base = f"http://{host}:{address[1]}"
+    rows = [["API", base, "open: no token is asked for" if project.settings.auth == "none" else ""]]
+    for model in status.models:
+        rows.append([f"POST {model.name}", base + model.route, _served(model)])
+    rows += [
+        ["documentation", f"{base}/docs", ""],
+        ["health", f"{base}/health", status.health],
+        ["MLflow", project.settings.tracking_uri, status.registry.state],
+    ]
+    table("", ["what", "where", "state"], rows)
+
+
+def _served(model: Any) -> str:
+    if model.serving is None:
+        return "; ".join(model.problems) or "nothing is selected"
+    generated = ", trained on generated data" if model.serving.generated_data else ""
+    return f"version {model.serving.version}, {model.selector}{generated}"
+
+
+def _refuse_missing_data(project: Project, mlflow: TrackingServer) -> None:
+    """Say at once that training will fail, instead of after MLflow's minute of starting.
+
+    Only where the registry is sure to be empty: no database of ours, and no server that answers.
+    """
+    from greenroom.dataset import require_dataset
+
+    if mlflow.has_database or mlflow.answers():
+        return
+    for model in project.the_app.models:
+        require_dataset(model, project.folder, generated=project.settings.generated)
+
+
+def _wait_behind(mlflow: TrackingServer) -> None:
+    """Let MLflow come up while serving has begun from the model store."""
+    note("MLflow is starting; serving what was selected last meanwhile")
+
+    def wait() -> None:
+        try:
+            mlflow.wait()
+        except GreenroomError as error:
+            print_error(str(error))
+
+    threading.Thread(target=wait, name="mlflow", daemon=True).start()
+
+
+def _wait_and_train(project: Project, mlflow: TrackingServer, follower: Follower) -> None:
+    with progress() as on_progress:
+        mlflow.on_progress = on_progress
+        mlflow.wait()
+        on_progress("asking the registry what is selected", None)
+        deployments = follower.poll(force=True).deployments
+    for deployment in deployments:
+        if deployment.serving is None:
+            note(f"{deployment.reason}: training {deployment.model}")
+            _train(project, deployment.model)
+
+
+def _train(project: Project, model: str) -> None:
+    """Train in a process of its own, whose memory and threads end with it."""
+    command = [sys.executable, "-m", "greenroom", "train", str(project.folder), "--promote"]
+    command += ["--model", model, *(["--generated"] if project.settings.generated else [])]
+    ended = _run(command)
+    if ended:
+        raise ProcessError(
+            f"training {model} ended with exit status {ended}",
+            advice="its message stands above; nothing was selected",
+        )
+
+
+def _run(command: Sequence[str]) -> int:
+    child = subprocess.Popen(command)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.wait()  # it got the same Ctrl-C, and marks its run as killed
+        raise
+
+
+@click.command()
+@app_argument
+@config_option
+def status(app: str, config: Path | None) -> None:
+    """Show what the running server serves and how it is."""
+    import httpx
+
+    project = open_project(app, config=config)
+    host = project.settings.host.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    url = f"http://{host}:{project.settings.port}/health"
+    try:
+        health = httpx.get(url, timeout=5.0).json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise ProcessError(
+            f"no server of {project.the_app.name!r} answers at {url}",
+            advice="`greenroom serve` starts one",
+        ) from error
+    say(f"{project.the_app.name}: {health['status']}")
+    rows = [
+        [model["name"], model.get("version") or "-", model.get("selector", ""), model["route"]]
+        for model in health["models"]
+    ]
+    table("", ["model", "version", "selector", "route"], rows)
+    for problem in health.get("problems", []):
+        say(f"problem: {problem}")

@@ -1,0 +1,213 @@
+"""``greenroom train`` and ``greenroom reproduce``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from greenroom.cli.context import Project, app_argument, config_option, open_project, who_is_asking
+from greenroom.cli.terminal import note, progress, say, table
+from greenroom.errors import AppError, GreenroomError
+
+if TYPE_CHECKING:
+    from greenroom.app import Model
+    from greenroom.release import Release
+    from greenroom.reproduction import Reproduction
+
+
+@click.command()
+@app_argument
+@click.option("--model", "only", default="", help="Train this model alone.")
+@click.option(
+    "--generated",
+    is_flag=True,
+    default=None,
+    help="Where the dataset is absent, train on generated data, and say so everywhere.",
+)
+@click.option(
+    "--promote/--no-promote",
+    "promotes",
+    default=None,
+    help="Go on to the gate, or only register; default: as the app says.",
+)
+@config_option
+def train(
+    app: str, only: str, generated: bool | None, promotes: bool | None, config: Path | None
+) -> None:
+    """Train an app's models, register the best and take it through the gate.
+
+    APP is an app's folder, or its name under apps/; default: the current folder.
+    """
+    from greenroom.release import train_and_release
+    from greenroom.wiring import build_registry
+
+    project = open_project(app, config=config, generated=generated)
+    models = [project.the_app.model(only)] if only else project.the_app.models
+    with build_registry(project.settings) as registry:
+        registry.ping()
+        for model in models:
+            with progress() as on_progress:
+                release = train_and_release(
+                    project.the_app,
+                    model,
+                    project.folder,
+                    settings=project.settings,
+                    registry=registry,
+                    who=who_is_asking(project.settings),
+                    promotes=model.promote == "after training" if promotes is None else promotes,
+                    on_progress=on_progress,
+                )
+            _show(release)
+
+
+def _show(release: Release) -> None:
+    trained, model = release.trained, release.trained.model
+    if trained.dataset.generated:
+        note(f"{model.name}: trained on generated data, not on {model.dataset}")
+    if release.outcome == "unchanged":
+        say(
+            f"{model.name}: already registered as version {release.version} "
+            "(same data, code and settings)"
+        )
+    if trained.fitted is not None:
+        _show_scores(release)
+        say(f"run      {trained.run_url}")
+    words = {
+        "promoted": f"version {release.version} is selected",
+        "registered": f"registered as version {release.version}, not selected",
+        "refused": f"version {release.version} registered and refused by the gate"
+        if release.version
+        else "refused by the gate and not registered",
+        "unchanged": "",
+    }
+    if words[release.outcome]:
+        say(f"outcome  {model.name}: {words[release.outcome]}")
+    for reason in release.reasons:
+        say(f"gate     {reason}")
+
+
+def _show_scores(release: Release) -> None:
+    trained, model = release.trained, release.trained.model
+    if trained.fitted is None:
+        return
+    chosen, metrics = trained.fitted.candidate, trained.fitted.metrics
+    names = [metric.name for metric in model.task.metrics if metric.name in metrics]
+    first = [model.gate.metric, *(name for name in names if name != model.gate.metric)][:4]
+    table(
+        f"{model.name}: cross-validation on {len(trained.fitted.holdout):,} held-out and "
+        f"{trained.manifest.n_train if trained.manifest else 0:,} training rows",
+        ["candidate", *first, ""],
+        [
+            [
+                score.name,
+                *(
+                    f"{score.means[name]:.4f} ± {score.deviations[name]:.4f}"
+                    if name in score.means
+                    else "-"
+                    for name in first
+                ),
+                "best" if score.name == chosen else "",
+            ]
+            for score in trained.scores
+        ],
+    )
+    table(
+        f"{chosen} on the hold-out",
+        ["metric", "value", "95 % interval"],
+        [
+            [
+                name,
+                f"{metrics[name]:.6g}",
+                f"{metrics[f'{name}_low']:.6g} to {metrics[f'{name}_high']:.6g}"
+                if f"{name}_low" in metrics
+                else "",
+            ]
+            for name in names
+        ],
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option("--app", default="", help="The app's folder or name; default: the current folder.")
+@config_option
+@click.pass_context
+def reproduce(context: click.Context, name: str, app: str, config: Path | None) -> None:
+    """Train a registered version again, and prove that the same comes out.
+
+    NAME is a registered model, or NAME/VERSION; default: the version that is selected.
+    """
+    registered, _, version = name.partition("/")
+    project = _project_of(registered, app, config)
+    with progress() as on_progress, tempfile.TemporaryDirectory() as scratch:
+        result = _reproduce(project, registered, version, Path(scratch), on_progress)
+    _show_reproduction(result)
+    if not result.passed:
+        context.exit(1)
+
+
+def _project_of(registered: str, app: str, config: Path | None) -> Project:
+    """Find the app that trains ``registered``: the one named, this folder's, or one in apps/."""
+    if app:
+        return open_project(app, config=config)
+    folders = [Path.cwd(), *sorted(path.parent for path in Path.cwd().glob("apps/*/app.py"))]
+    for folder in folders:
+        if not (folder / "app.py").is_file():
+            continue
+        try:
+            project = open_project(str(folder), config=config)
+        except GreenroomError:
+            if folder == Path.cwd():
+                raise
+            continue  # another app's problem is not this command's
+        if _model_of(project, registered) is not None:
+            return project
+    raise AppError(
+        f"no app here trains {registered!r}", advice="name its folder with --app"
+    )
+
+
+def _model_of(project: Project, registered: str) -> Model | None:
+    for model in project.the_app.models:
+        deployed = project.settings.models.get(model.name)
+        if registered in {model.name, deployed.name if deployed else ""}:
+            return model
+    return None
+
+
+def _reproduce(
+    project: Project, registered: str, version: str, scratch: Path, on_progress: object
+) -> Reproduction:
+    from greenroom.manifest import read_manifest
+    from greenroom.reproduction import reproduce as reproduce_version
+    from greenroom.wiring import build_registry, download_version
+
+    model = _model_of(project, registered)
+    if model is None:
+        raise AppError(f"app {project.the_app.name!r} has no model {registered!r}")
+    with build_registry(project.settings) as registry:
+        found = (
+            registry.version(registered, version)
+            if version
+            else _selected(project, model, registered)
+        )
+        directory = download_version(registry, found, scratch)
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise AppError(
+            f"{registered} version {found.version} was not trained by Greenroom",
+            advice="only a version that carries its data hash, code and seed can be reproduced",
+        )
+    return reproduce_version(
+        project.the_app,
+        model,
+        project.folder,
+        manifest,
+        directory,
+        version=found.version,
+        settings=project.settings,
+        on_progress=on_progress,  # type: ignore[arg-type]
+    )

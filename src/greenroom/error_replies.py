@@ -1,0 +1,120 @@
+"""What a client gets instead of an answer: which HTTP status an error becomes, and its JSON.
+
+This is the only place where the tree of errors meets HTTP. One shape for all of them::
+
+    {"error": {"message": "...", "advice": "...", "problems": [{"row", "field", "problem"}]},
+     "detail": "..."}
+
+``advice`` and ``problems`` stand there when there are any. ``detail`` is the same in one line,
+where clients of FastAPI services look for it. Nothing here repeats a value of a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.errors import (
+    FieldProblem,
+    GreenroomError,
+    NotServing,
+    ProcessError,
+    RegistryError,
+    RegistryUnavailable,
+    RequestError,
+    RequestInvalid,
+)
+
+__all__ = ["ErrorReply", "HttpRefusal", "error_reply"]
+
+_LOG: Final = logging.getLogger("greenroom.serving")
+
+_STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
+    (RequestInvalid, 422),
+    (RequestError, 400),
+    (NotServing, 503),
+    (RegistryUnavailable, 503),
+    (RegistryError, 502),
+    (ProcessError, 503),
+)
+"""The first that fits holds; everything else is the server's own fault, 500."""
+
+
+class HttpRefusal(Exception):  # noqa: N818 - it is an answer, and named as one
+    """A request is refused for reasons of HTTP: its path, method, length or content type."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        advice: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.advice = advice
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True)
+class ErrorReply:
+    """A reply that says what is wrong: its status, its JSON and headers of its own."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:
+    """Make the reply to a request that ended in ``error``.
+
+    What nobody foresaw is logged, with where it happened and ``request_id``, and the client is
+    told only that. The log has the stack without the exception's own text, which may hold values
+    of the request.
+
+    Parameters
+    ----------
+    error : Exception
+    request_id : str
+        By which the log line can be found.
+    where : str
+        The method and route, for the log.
+
+    Examples
+    --------
+    >>> error_reply(NotServing("m is not served"), request_id="1", where="POST /predict").status
+    503
+    """
+    if isinstance(error, HttpRefusal):
+        body = _encode(error.message, error.advice)
+        return ErrorReply(error.status, body, error.headers)
+    for kind, status in _STATUSES:
+        if isinstance(error, kind):
+            problems = error.problems if isinstance(error, RequestInvalid) else ()
+            return ErrorReply(status, _encode(error.message, error.advice, problems))
+    frames = traceback.extract_tb(error.__traceback__)
+    stack = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[::-1])
+    kind_name = type(error).__name__
+    _LOG.error("%s failed with %s, request %s: %s", where, kind_name, request_id, stack)
+    return ErrorReply(
+        500,
+        _encode("the server failed to answer", f"its log says more about request {request_id}"),
+        {"x-request-id": request_id},
+    )
+
+
+def _encode(message: str, advice: str = "", problems: Sequence[FieldProblem] = ()) -> bytes:
+    error: dict[str, Any] = {"message": message}
+    if advice:
+        error["advice"] = advice
+    if problems:
+        error["problems"] = [problem._asdict() for problem in problems]
+    detail = f"{message}; {advice}" if advice else message
+    return msgspec.json.encode({"error": error, "detail": detail})

@@ -1,0 +1,88 @@
+"""Fetching: a version's files, out of the registry into the model store, verified on the way.
+
+Which version is fetched, and what happens where that fails, is :mod:`greenroom.following`'s
+business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from greenroom.errors import VersionCorrupt, VersionUnloadable
+from greenroom.model_store import (
+    DIGEST_TAG,
+    LEFT_OUT,
+    ModelStore,
+    Provenance,
+    directory_digest,
+)
+from greenroom.registered import READY, ModelVersion
+from greenroom.registry import Registry
+
+
+def fetch(registry: Registry, store: ModelStore, version: ModelVersion) -> str:
+    """Bring a version's files into the store, verified, and return their digest.
+
+    A version of Greenroom's own says which digest its files must have; one of another trainer is
+    checked by the sizes that the registry names. What the store has already is read again instead
+    of downloaded.
+
+    Raises
+    ------
+    VersionCorrupt
+        When files are missing, cut off, or not the ones that were registered.
+    VersionUnloadable
+        When the registration is not complete.
+    RegistryError
+        When the files cannot be had.
+    ProcessError
+        When the store cannot be written.
+    """
+    if version.status != READY:
+        raise VersionUnloadable(
+            f"its registration is not complete: {version.status}", advice="register it anew"
+        )
+    expected = version.tags.get(DIGEST_TAG, "")
+    provenance = provenance_of(registry, version)
+    known = expected or store.find(provenance)
+    if known and _verified(store, known):
+        return known
+    with store.staging() as folder:
+        _download(registry, version, folder)
+        if expected and directory_digest(folder) != expected:
+            raise VersionCorrupt(
+                "its files are not the ones that were registered",
+                advice="look at MLflow's artifact store, or train it again",
+            )
+        return store.add(folder, provenance)
+
+
+def provenance_of(registry: Registry, version: ModelVersion) -> Provenance:
+    """Return where a version's files come from."""
+    return Provenance(
+        uri=registry.uri,
+        name=version.name,
+        version=version.version,
+        source=version.source,
+        created_at_ms=version.created_at_ms,
+    )
+
+
+def _verified(store: ModelStore, digest: str) -> bool:
+    """Whether the store has a version as it was downloaded; one that is not so is removed."""
+    try:
+        store.verify(digest)
+    except VersionCorrupt:
+        store.discard(digest)
+        return False
+    return True
+
+
+def _download(registry: Registry, version: ModelVersion, folder: Path) -> None:
+    files = [file for file in registry.files(version) if file.path not in LEFT_OUT]
+    if not files:
+        raise VersionCorrupt("it has no files", advice="look at MLflow's artifact store")
+    for file in files:
+        size = registry.download(version, file.path, folder).stat().st_size
+        if file.size not in {None, size}:
+            raise VersionCorrupt(f"its file {file.path} has {size} bytes instead of {file.size}")

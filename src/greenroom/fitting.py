@@ -1,0 +1,178 @@
+"""From a dataset to a fitted, judged estimator: the part that training and reproduction share.
+
+Rows are divided, features computed, one candidate fitted on the training rows and judged on the
+hold-out. Choosing the candidate is :mod:`greenroom.cross_validation`; recording it is
+:mod:`greenroom.training`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenroom.app import Model
+from greenroom.cross_validation import Folds, candidate, fit
+from greenroom.dataset import Dataset
+from greenroom.errors import DataError
+from greenroom.evidence import HoldOut, reference_sample
+from greenroom.features import FeaturesModule, load_features
+from greenroom.fingerprint import row_keys
+from greenroom.frames import to_frame
+from greenroom.metrics import Predictions, evaluate
+from greenroom.schema import Columns, take
+from greenroom.split import fold_indices, holdout_mask, side_keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset made ready: what enters the estimator, and which rows are on which side.
+
+    Parameters
+    ----------
+    inputs : DataFrame of shape (n_samples, n_features)
+        The rows after ``features``.
+    y : ndarray of shape (n_samples,), optional
+    keys : ndarray of uint64, shape (n_samples,)
+        Which row each is.
+    train, holdout : ndarray of int
+        Positions of rows.
+    """
+
+    model: Model
+    dataset: Dataset
+    features: FeaturesModule | None
+    inputs: pd.DataFrame
+    y: npt.NDArray[Any] | None
+    keys: npt.NDArray[np.uint64]
+    train: npt.NDArray[np.intp]
+    holdout: npt.NDArray[np.intp]
+
+    @property
+    def train_inputs(self) -> pd.DataFrame:
+        """The training rows after ``features``."""
+        return self.inputs.iloc[self.train]
+
+    @property
+    def train_y(self) -> npt.NDArray[Any] | None:
+        """The training rows' target."""
+        return None if self.y is None else self.y[self.train]
+
+    def folds(self) -> Folds:
+        """Return the folds of cross-validation, as positions within the training rows."""
+        model, columns = self.model, self.dataset.columns
+        kind = "time" if model.split.time else model.task.folds
+        group, time = model.split.group, model.split.time
+        y = self.train_y
+        return fold_indices(
+            kind,
+            np.zeros(len(self.train)) if y is None else y,
+            model.folds,
+            model.seed,
+            groups=columns[group][self.train] if group else None,
+            times=columns[time][self.train] if time else None,
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One candidate, fitted on the training rows and judged on the hold-out.
+
+    ``metrics`` are the task's, with ``_low`` and ``_high`` where there is an interval.
+    ``reference`` are positions of rows in the dataset: the sample that travels with a version.
+    """
+
+    candidate: str
+    estimator: Any
+    holdout: HoldOut
+    metrics: dict[str, float]
+    reference: npt.NDArray[np.intp]
+    reference_predictions: Predictions
+
+
+def read_features(model: Model, folder: Path) -> FeaturesModule | None:
+    """Load the model's features file from the app's folder; None when it has none."""
+    if not model.features:
+        return None
+    return load_features((folder / model.features).read_text(encoding="utf-8"))
+
+
+def prepare(model: Model, folder: Path, dataset: Dataset) -> Prepared:
+    """Compute the features and divide the rows.
+
+    Raises
+    ------
+    DataError
+        When one side would have no rows.
+    """
+    features = read_features(model, folder)
+    columns: Columns = dataset.columns
+    inputs = features.features(dict(columns)) if features else columns
+    mask = holdout_mask(
+        side_keys(columns, model.columns, model.split),
+        model.split,
+        times=columns[model.split.time] if model.split.time else None,
+    )
+    if mask.all() or not mask.any():
+        raise DataError(
+            f"{dataset.name}: {dataset.n_rows} rows are too few to hold some out",
+            advice="give it more rows, or another split.holdout",
+        )
+    return Prepared(
+        model=model,
+        dataset=dataset,
+        features=features,
+        inputs=to_frame(inputs),
+        y=dataset.target,
+        keys=row_keys(columns, model.columns),
+        train=np.flatnonzero(~mask),
+        holdout=np.flatnonzero(mask),
+    )
+
+
+def fit_candidate(prepared: Prepared, name: str, *, reference_rows: int) -> Fitted:
+    """Fit a candidate on the training rows and judge it on the hold-out.
+
+    Parameters
+    ----------
+    name : str
+        The candidate.
+    reference_rows : int
+        How many training rows the reference sample holds.
+    """
+    model, task, y = prepared.model, prepared.model.task, prepared.y
+    estimator = candidate(model, name)
+    fit(estimator, prepared.train_inputs, prepared.train_y)
+    predictions = task.predict(estimator, prepared.inputs.iloc[prepared.holdout])
+    truth = None if y is None else y[prepared.holdout]
+    within = reference_sample(
+        prepared.train_y,
+        min(reference_rows, len(prepared.train)),
+        model.seed,
+        task.folds == "stratified",
+        n_samples=len(prepared.train),
+    )
+    reference = prepared.train[within]
+    return Fitted(
+        candidate=name,
+        estimator=estimator,
+        holdout=HoldOut(prepared.keys[prepared.holdout], truth, predictions),
+        metrics=evaluate(
+            task.metrics,
+            np.full(len(prepared.holdout), np.nan) if truth is None else truth,
+            predictions,
+        ),
+        reference=reference,
+        reference_predictions=task.predict(estimator, prepared.inputs.iloc[reference]),
+    )
+
+
+def reference_columns(prepared: Prepared, fitted: Fitted) -> Columns:
+    """Return the rows of the reference sample as they are in the data."""
+    return take(prepared.dataset.columns, fitted.reference)

@@ -1,0 +1,330 @@
+"""Following the registry: which version each route is to serve, with its files brought to disk.
+
+Each model names what it serves with one selector, and that alone decides. What it names is
+downloaded into the model store and verified before anybody hears of it; where that fails, or the
+registry is away, what was selected before goes on. Loading versions is
+:mod:`greenroom.inference`'s business, and bringing them to all workers the supervisor's.
+
+Any number of targets costs one call a poll: the search for all registered models is taken as a hint
+that something changed, and a model's versions are asked for only then, and from time to time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from msgspec.structs import replace
+
+from greenroom.deployments import (
+    Target,
+    chosen_version,
+    deployment_of,
+    instant,
+    no_deployment,
+    nothing_selected,
+    problems_of,
+    with_problems,
+)
+from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable, VersionCorrupt
+from greenroom.fetching import fetch, provenance_of
+from greenroom.generation import Deployment
+from greenroom.manifest import read_manifest
+from greenroom.model_store import DIGEST_TAG, ModelStore, Provenance
+from greenroom.registered import ModelVersion, RegisteredModel
+from greenroom.registry import Registry
+from greenroom.status import RegistryStatus, VersionStatus
+
+__all__ = ["RECHECK_S", "Follower", "Poll", "Target"]
+
+RECHECK_S: Final = 30.0
+"""How long the hint is believed that nothing changed, and a version left alone that failed."""
+
+_UNASKED: Final = "MLflow has not been asked yet what is selected"
+_START: Final = "start it, or set MLFLOW_TRACKING_URI"
+_ANOTHER: Final = "promote another version, or register it anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What a poll found: a deployment for each target, in their order, and how the registry is."""
+
+    deployments: tuple[Deployment, ...]
+    registry: RegistryStatus
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejection:
+    """A version that did not load; left alone until the registry says something new about it."""
+
+    version: str
+    digest: str
+    updated_at_ms: int | None
+    problem: str
+
+    def holds_for(self, version: ModelVersion, digest: str) -> bool:
+        unchanged = self.updated_at_ms in {None, version.updated_at_ms}
+        return unchanged and (self.version, self.digest) == (version.version, digest)
+
+
+@dataclass(slots=True)
+class _Followed:
+    """What is known about one target.
+
+    ``accepted`` is what all workers serve, ``offered`` what the last poll found; ``chosen``,
+    ``problems`` and ``latest_versions`` are what the registry last said.
+    """
+
+    target: Target
+    accepted: Deployment
+    offered: Deployment
+    hint: RegisteredModel | None = None
+    checked_at_s: float | None = None
+    chosen: ModelVersion | None = None
+    problems: tuple[str, ...] = ()
+    fetched: tuple[Provenance, str] | None = None
+    failed: tuple[Provenance, float, GreenroomError] | None = None
+    rejection: _Rejection | None = None
+
+    def due(self, model: RegisteredModel | None, now_s: float) -> bool:
+        """Whether what is selected may have changed."""
+        return (
+            self.checked_at_s is None
+            or now_s - self.checked_at_s >= RECHECK_S
+            or model != self.hint
+            # MLflow moves an alias without a trace in the registered model's times.
+            or self.target.selector.kind == "alias"
+        )
+
+    def as_before(self, problem: str, advice: str = _ANOTHER) -> Deployment:
+        """Return what all workers serve; ``problem`` is why it is not what is selected."""
+        if self.accepted.serving is None:
+            return no_deployment(self.target, problem, advice)
+        return with_problems(self.accepted, problem)
+
+
+class Follower:
+    """Follows the registry for all models of a server.
+
+    Its methods block and may be called from any thread, one at a time.
+
+    Parameters
+    ----------
+    registry : Registry
+        Where it is asked what is selected.
+    store : ModelStore
+        Where versions are kept.
+    targets : sequence of Target
+        What there is to serve.
+    keep_versions : int
+        How many versions of each registered model stay in the store.
+    clock_s : callable
+        Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: ModelStore,
+        targets: Sequence[Target],
+        *,
+        keep_versions: int,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._keep_versions = keep_versions
+        self._clock_s = clock_s
+        self._lock = threading.RLock()
+        self._status = RegistryStatus(uri=registry.uri)
+        unasked = [(target, no_deployment(target, _UNASKED)) for target in targets]
+        self._followed = [_Followed(target, none, none) for target, none in unasked]
+
+    def restore(self) -> tuple[Deployment, ...]:
+        """Return what was served last, from the store alone; every file of it is verified."""
+        with self._lock:
+            for followed in self._followed:
+                followed.accepted = followed.offered = self._restored(followed)
+            return self._deployments()
+
+    def poll(self, *, force: bool = False) -> Poll:
+        """Ask the registry what is selected, and bring what is new into the store.
+
+        Trouble with the registry is no error but a state; trouble with a version is a problem of
+        its deployment.
+
+        Parameters
+        ----------
+        force : bool
+            Ask for everything, whatever the hint says, and try again what failed before.
+        """
+        with self._lock:
+            try:
+                models = {model.name: model for model in self._registry.registered_models()}
+                for followed in self._followed:
+                    self._update(followed, models.get(followed.target.name), force=force)
+            except RegistryError as error:
+                self._unavailable(error)
+            else:
+                self._registry_is("healthy")
+            return Poll(self._deployments(), self._status)
+
+    def accepted(self, deployments: Sequence[Deployment]) -> None:
+        """Note that all workers serve ``deployments``, and remember that over a restart.
+
+        Raises
+        ------
+        ProcessError
+            When the store cannot be written.
+        """
+        with self._lock:
+            for followed, deployment in self._matched(deployments):
+                followed.accepted = deployment
+                self._store.remember(followed.target.route, with_problems(deployment))
+            kept = [one for two in self._followed for one in (two.accepted, two.offered)]
+            in_use = {one.serving.digest for one in kept if one.serving is not None}
+            self._store.prune(self._keep_versions, in_use)
+
+    def rejected(self, deployment: Deployment, problem: str) -> None:
+        """Note that a deployment does not load: what was served before goes on.
+
+        It is not tried again until another version was selected in between, the registry says
+        something new about this one, or a poll is forced.
+        """
+        with self._lock:
+            for followed, rejected in self._matched([deployment]):
+                if rejected.serving is not None:
+                    self._reject(followed, rejected.serving, problem)
+
+    def _reject(self, followed: _Followed, serving: VersionStatus, problem: str) -> None:
+        target, chosen = followed.target, followed.chosen
+        known = chosen is not None and chosen.version == serving.version
+        sentence = f"{target.name} version {serving.version} does not load: {problem}"
+        followed.rejection = _Rejection(
+            version=serving.version,
+            digest=serving.digest,
+            updated_at_ms=chosen.updated_at_ms if chosen is not None and known else None,
+            problem=sentence,
+        )
+        before = followed.accepted.serving
+        if before is not None and before.digest == serving.digest:
+            # What was served so far does not load any more, in a worker that was started anew.
+            followed.accepted = no_deployment(target, sentence, _ANOTHER)
+        followed.offered = self._described(followed, followed.as_before(sentence))
+
+    def _restored(self, followed: _Followed) -> Deployment:
+        target = followed.target
+        nothing = no_deployment(target, _UNASKED)
+        found = self._store.recall(target.route, Deployment)
+        if found is None or (found.name, found.selector) != (target.name, str(target.selector)):
+            return nothing
+        found = replace(found, model=target.model)
+        if found.serving is None:
+            return found
+        digest = found.serving.digest
+        record = self._store.record(digest)
+        # Another registry may have selected anything else.
+        if record is not None and record.provenance.uri != self._registry.uri:
+            return nothing
+        try:
+            directory = self._store.verify(digest)
+        except VersionCorrupt as error:
+            self._store.discard(digest)
+            return no_deployment(target, error.message, error.advice)
+        if record is not None:
+            followed.fetched = record.provenance, digest
+        return replace(found, directory=str(directory))
+
+    def _update(self, followed: _Followed, model: RegisteredModel | None, *, force: bool) -> None:
+        """Find out what one target is to serve, where that may have changed."""
+        now_s = self._clock_s()
+        if force:
+            followed.rejection = followed.failed = None
+        elif not followed.due(model, now_s):
+            return
+        target = followed.target
+        selected: tuple[ModelVersion, ...] = ()
+        if model is not None:
+            selected = self._registry.resolve(target.name, target.selector).versions
+        followed.chosen = chosen_version(followed.accepted, selected)
+        followed.problems = problems_of(target, model, selected, followed.chosen)
+        followed.hint = model
+        deployment = (
+            nothing_selected(target, model)
+            if followed.chosen is None
+            else self._selected(followed, followed.chosen, now_s)
+        )
+        followed.offered = self._described(followed, deployment)
+        followed.checked_at_s = now_s
+
+    def _selected(self, followed: _Followed, version: ModelVersion, now_s: float) -> Deployment:
+        """Return the deployment of a version, or what was served before and the problem."""
+        try:
+            digest = self._fetched(followed, version, now_s)
+            rejection = followed.rejection
+            if rejection is not None and rejection.holds_for(version, digest):
+                return followed.as_before(rejection.problem)
+            followed.rejection = None
+            directory = self._store.path(digest)
+            manifest = read_manifest(directory)
+        except RegistryUnavailable:
+            raise
+        except GreenroomError as error:
+            problem = f"{version.name} version {version.version}: {error.message}"
+            return followed.as_before(problem, error.advice or _ANOTHER)
+        return deployment_of(followed.target, version, digest, str(directory), manifest)
+
+    def _fetched(self, followed: _Followed, version: ModelVersion, now_s: float) -> str:
+        """Return the digest of a version whose files are in the store by then."""
+        provenance = provenance_of(self._registry, version)
+        tag = version.tags.get(DIGEST_TAG, "")
+        if followed.fetched is not None and followed.fetched[0] == provenance:
+            digest = followed.fetched[1]
+            if digest == (tag or digest) and self._store.path(digest).is_dir():
+                return digest
+        if followed.failed is not None:
+            failed, at_s, error = followed.failed
+            if failed == provenance and now_s - at_s < RECHECK_S:
+                raise error
+        try:
+            digest = fetch(self._registry, self._store, version)
+        except RegistryUnavailable:
+            raise
+        except GreenroomError as error:
+            followed.failed = provenance, now_s, error
+            raise
+        followed.fetched, followed.failed = (provenance, digest), None
+        return digest
+
+    def _described(self, followed: _Followed, deployment: Deployment) -> Deployment:
+        """Return a deployment with what the registry said beside it."""
+        known = followed.hint.latest_versions if followed.hint is not None else ()
+        return replace(
+            deployment,
+            problems=(*deployment.problems, *followed.problems),
+            latest_versions={version.stage: version.version for version in known},
+        )
+
+    def _unavailable(self, error: RegistryError) -> None:
+        self._registry_is("unavailable", str(error))
+        for followed in self._followed:
+            if followed.accepted.serving is None and followed.checked_at_s is None:
+                followed.offered = no_deployment(
+                    followed.target, error.message, error.advice or _START
+                )
+
+    def _registry_is(self, state: Literal["healthy", "unavailable"], problem: str = "") -> None:
+        since = self._status.since if self._status.state == state else instant(time.time())
+        self._status = replace(self._status, state=state, since=since, problem=problem)
+
+    def _deployments(self) -> tuple[Deployment, ...]:
+        return tuple(followed.offered for followed in self._followed)
+
+    def _matched(self, deployments: Sequence[Deployment]) -> Iterator[tuple[_Followed, Deployment]]:
+        by_route = {followed.target.route: followed for followed in self._followed}
+        for deployment in deployments:
+            if deployment.route in by_route:
+                yield by_route[deployment.route], deployment

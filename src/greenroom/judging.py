@@ -1,0 +1,216 @@
+"""Judging a candidate on evidence: held-out rows that neither version was trained on.
+
+Each version that Greenroom trained carries its predictions for the rows that were held out from
+its training. The gate sees the figures of both versions on the rows that both hold out, so that
+none has an advantage from having seen some of them. Where that cannot be had, nothing is guessed:
+the decision is no, and says why. Moving what is selected is :mod:`greenroom.promotion`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Literal, TypeAlias
+
+from greenroom.errors import VersionCorrupt
+from greenroom.evidence import HoldOut, common, read_holdout
+from greenroom.gate import Decision, Gate
+from greenroom.manifest import FOLDER, HOLDOUT_FILE, MANIFEST_FILE, Manifest, read_manifest
+from greenroom.metrics import Metric
+from greenroom.registry import ModelVersion, Registry
+from greenroom.selector import Selector
+from greenroom.task import Task
+
+MIN_ROWS: Final = 100
+"""A comparison needs this many rows that both versions hold out, or all of a smaller hold-out."""
+
+Independence: TypeAlias = Literal["held out by both", "unknown", "no champion"]
+Evidence: TypeAlias = Callable[[ModelVersion], HoldOut | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the gate decided, and on what.
+
+    Parameters
+    ----------
+    decision : Decision
+        The gate's.
+    n_rows : int
+        How many rows the figures are computed on.
+    independence : {"held out by both", "unknown", "no champion"}
+        Whether these rows were held out from both trainings. ``unknown``: one of the versions was
+        not trained by Greenroom, and its predictions were given from outside.
+    compared_with : str
+        The champion's version; empty where there is none.
+    """
+
+    decision: Decision
+    n_rows: int
+    independence: Independence
+    compared_with: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The evidence that a version carries inside itself."""
+
+    manifest: Manifest
+    holdout: HoldOut
+
+
+def compare(
+    gate: Gate,
+    task: Task,
+    challenger: HoldOut,
+    champion: HoldOut | None,
+    *,
+    independence: Independence = "held out by both",
+    compared_with: str = "",
+) -> Judgement:
+    """Judge a challenger on the rows that the champion holds out too.
+
+    Parameters
+    ----------
+    gate : Gate
+        What has to be shown.
+    task : Task
+        Where the gate's metric is found.
+    challenger, champion : HoldOut
+        What each said about its held-out rows; ``champion`` is None where there is none, and the
+        challenger is judged on all of its own.
+    independence : str
+        What is known about the champion's rows.
+    compared_with : str
+        The champion's version.
+
+    Raises
+    ------
+    AppError
+        When the task has no such metric.
+    """
+    metric = task.metric(gate.metric)
+    if champion is None:
+        figure, problem = _figure(metric, challenger)
+        decision = gate.judge(figure, greater_is_better=metric.greater_is_better)
+        decision = _refused(gate, problem, figure) if problem else decision
+        return Judgement(decision, len(challenger), "no champion")
+    needed = max(1, min(MIN_ROWS, len(challenger), len(champion)))
+    ours, theirs = common(challenger, champion)
+    if len(ours) < needed:
+        problem = (
+            f"only {len(ours)} rows are held out by both versions, a comparison needs {needed} "
+            f"(the candidate holds out {len(challenger)}, the present version {len(champion)})"
+        )
+        decision = _refused(gate, problem, _figure(metric, challenger)[0])
+        return Judgement(decision, len(ours), independence, compared_with)
+    figure, problem = _figure(metric, ours)
+    other, _ = _figure(metric, theirs)
+    decision = gate.judge(figure, champion=other, greater_is_better=metric.greater_is_better)
+    decision = _refused(gate, problem, figure) if problem else decision
+    return Judgement(decision, len(ours), independence, compared_with)
+
+
+def judge(
+    registry: Registry,
+    name: str,
+    challenger: HoldOut | None,
+    *,
+    selector: Selector,
+    gate: Gate,
+    task: Task,
+    version: str = "",
+    evidence: Evidence | None = None,
+) -> Judgement:
+    """Judge a challenger against what ``gate.against`` (by default ``selector``) names now.
+
+    Parameters
+    ----------
+    challenger : HoldOut, optional
+        Its held-out predictions; None where it carries none.
+    version : str
+        Its version, where it is registered already: it is not compared with itself.
+    evidence : callable, optional
+        Asked for a champion that carries no evidence: its predictions on the challenger's held-out
+        rows, or None. What was held out from its training, nobody can say.
+
+    Returns
+    -------
+    Judgement
+        Of several versions in a stage, the one that was moved there last is the champion.
+    """
+    champion = _champion(registry, name, selector, gate, version)
+    against = champion.version if champion else ""
+    if challenger is None or len(challenger) == 0:
+        return _unjudged(gate, "the candidate carries no held-out predictions", against)
+    if champion is None:
+        return compare(gate, task, challenger, None)
+    held_out = gather(registry, name, champion.version)
+    if held_out is not None:
+        return compare(gate, task, challenger, held_out, compared_with=against)
+    given = evidence(champion) if evidence else None
+    if given is None:
+        return _unjudged(
+            gate, f"version {against} carries no held-out predictions to compare with", against
+        )
+    return compare(gate, task, challenger, given, independence="unknown", compared_with=against)
+
+
+def gather(registry: Registry, name: str, version: str) -> HoldOut | None:
+    """Download a version's held-out predictions; None for one that Greenroom did not train."""
+    carried = read_carried(registry, registry.version(name, version))
+    return carried.holdout if carried else None
+
+
+def read_carried(registry: Registry, version: ModelVersion) -> Carried | None:
+    """Download the evidence that a version carries; None for one that Greenroom did not train.
+
+    Raises
+    ------
+    VersionCorrupt
+        When it carries a part of it, or what cannot be read.
+    """
+    paths = {file.path for file in registry.files(version, FOLDER)}
+    if MANIFEST_FILE not in paths:
+        return None
+    with TemporaryDirectory(prefix="greenroom-") as folder:
+        directory = Path(folder)
+        for path in (MANIFEST_FILE, HOLDOUT_FILE):
+            if path not in paths:
+                raise VersionCorrupt(f"{version.name} version {version.version} lacks {path}")
+            registry.download(version, path, directory)
+        manifest = read_manifest(directory)
+        if manifest is None:
+            raise VersionCorrupt(f"{version.name} version {version.version} lost {MANIFEST_FILE}")
+        return Carried(manifest, read_holdout(directory / HOLDOUT_FILE, manifest.classes))
+
+
+def _champion(
+    registry: Registry, name: str, selector: Selector, gate: Gate, version: str
+) -> ModelVersion | None:
+    if gate.against == "nothing":
+        return None
+    against = Selector.parse(gate.against) if gate.against else selector
+    found = registry.resolve(name, against).versions
+    return next((one for one in found if one.version != version), None)
+
+
+def _figure(metric: Metric, holdout: HoldOut) -> tuple[float, str]:
+    """Compute the metric, and say why not where it cannot be computed."""
+    if metric.needs_truth and holdout.y is None:
+        return math.nan, f"{metric.name} needs the truth, and the held-out rows hold none"
+    return float(metric.compute(holdout.y, holdout.predictions)), ""
+
+
+def _refused(gate: Gate, problem: str, challenger: float = math.nan) -> Decision:
+    return Decision(
+        metric=gate.metric, passed=False, reasons=(problem,), challenger=challenger, champion=None
+    )
+
+
+def _unjudged(gate: Gate, problem: str, against: str) -> Judgement:
+    independence: Independence = "unknown" if against else "no champion"
+    return Judgement(_refused(gate, problem), 0, independence, against)

@@ -1,0 +1,353 @@
+"""The model store: verified versions on local disk, by digest, and what was selected last.
+
+Workers load from here and never from the registry, and a server starts from here while the registry
+is away. Several processes may use one store at a time (a trainer and a server): whatever appears in
+it appears whole, by a rename. Laid out as::
+
+    store.json            the format of the store
+    versions/<digest>/    a version's files
+    records/<digest>.json where they came from, and the SHA-256 of each
+    selected/<key>.json   what a route served last
+    staging/              what is still being downloaded
+
+Which versions belong here is :mod:`greenroom.following`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+
+from greenroom.errors import ProcessError, VersionCorrupt
+from greenroom.fingerprint import CHUNK_BYTES, combined_digest, file_digest
+
+FORMAT: Final = 1
+STORE_FILE: Final = "store.json"
+DIGEST_TAG: Final = "greenroom.digest"
+"""The tag of a version that holds its :func:`directory_digest`, as training wrote the files."""
+
+LEFT_OUT: Final = frozenset({"registered_model_meta"})
+"""Files that MLflow writes when it downloads a version: no part of what was registered."""
+
+ABANDONED_AFTER_S: Final = 24 * 3600.0
+"""What is that old in staging was left there by a process that was killed."""
+
+_T = TypeVar("_T")
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version's files came from.
+
+    Parameters
+    ----------
+    uri : str
+        The registry.
+    name, version : str
+        The registered model and its version.
+    source : str
+        What the version was registered from.
+    created_at_ms : int
+        When it was registered: a registry that was set up anew counts from 1 again.
+    """
+
+    uri: str
+    name: str
+    version: str
+    source: str = ""
+    created_at_ms: int = 0
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows about a version: its files' digests and where they came from."""
+
+    digest: str
+    files: dict[str, str]
+    provenance: Provenance
+
+
+class ModelStore:
+    """A folder of verified versions.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; made when it is not there.
+
+    Raises
+    ------
+    ProcessError
+        When the folder cannot be written, or was made by a later Greenroom. Every method that
+        writes raises it too.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._versions = root / "versions"
+        self._records = root / "records"
+        self._selected = root / "selected"
+        self._staging = root / "staging"
+        with self._writing():
+            for folder in (self._versions, self._records, self._selected, self._staging):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._check_format()
+
+    def _check_format(self) -> None:
+        path = self.root / STORE_FILE
+        if not path.exists():
+            _replace(path, msgspec.json.encode({"format": FORMAT}))
+            return
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])["format"]
+        except (msgspec.DecodeError, KeyError) as error:
+            raise ProcessError(
+                f"{path} is not a model store's", advice="remove its folder, or set GREENROOM_HOME"
+            ) from error
+        if found > FORMAT:
+            raise ProcessError(
+                f"the model store {self.root} has format {found}, this Greenroom reads up to"
+                f" {FORMAT}",
+                advice="upgrade greenroom, or set GREENROOM_HOME to another folder",
+            )
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield an empty folder to download into; what :meth:`add` did not take is removed."""
+        folder = self._staging / uuid4().hex
+        try:
+            with self._writing():
+                folder.mkdir()
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def add(self, directory: Path, provenance: Provenance) -> str:
+        """Take a folder's files into the store, and return their digest.
+
+        Parameters
+        ----------
+        directory : Path
+            A folder that :meth:`staging` gave; it is moved. Files that the store has already are
+            left where they are.
+        provenance : Provenance
+            Where the files came from.
+        """
+        with self._writing():
+            files = file_digests(directory)
+            digest = combined_digest(files)
+            _sync_tree(directory)
+            record = Record(digest=digest, files=files, provenance=provenance)
+            # The record first: a version without one would not be known to be whole.
+            _replace(self._records / f"{digest}.json", msgspec.json.encode(record))
+            _move(directory, self._versions / digest)
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """Return where a version's files are, whether they are there or not."""
+        return self._versions / digest
+
+    def verify(self, digest: str) -> Path:
+        """Read all of a version's files again, and return where they are.
+
+        Raises
+        ------
+        VersionCorrupt
+            When it is not in the store, or a file is missing, changed or one too many: named.
+        """
+        record = self.record(digest)
+        path = self.path(digest)
+        if record is None or not path.is_dir():
+            raise VersionCorrupt(
+                f"the model store has no version with digest {digest[:12]}",
+                advice="it is downloaded again as soon as the registry answers",
+            )
+        found = file_digests(path)
+        for name in sorted(found.keys() | record.files.keys()):
+            if found.get(name) != record.files.get(name):
+                what = "is missing" if name not in found else "is not the one that was downloaded"
+                raise VersionCorrupt(
+                    f"{path / name} {what}",
+                    advice="it is downloaded again as soon as the registry answers",
+                )
+        return path
+
+    def record(self, digest: str) -> Record | None:
+        """Return what the store knows about a version; None where it knows nothing."""
+        return _read(self._records / f"{digest}.json", Record)
+
+    def find(self, provenance: Provenance) -> str:
+        """Return the digest of the version that came from there; empty when there is none."""
+        for record in self._all_records():
+            if record.provenance == provenance and self.path(record.digest).is_dir():
+                return record.digest
+        return ""
+
+    def discard(self, digest: str) -> None:
+        """Remove a version; one that is not there is no error."""
+        with self._writing():
+            # Out of the way first, by a rename: nobody sees half of it.
+            away = self._staging / uuid4().hex
+            with contextlib.suppress(FileNotFoundError):
+                self.path(digest).rename(away)
+            (self._records / f"{digest}.json").unlink(missing_ok=True)
+            shutil.rmtree(away, ignore_errors=True)
+
+    def remember(self, key: str, value: msgspec.Struct) -> None:
+        """Keep a value under a key, over what was there, so that it survives a restart."""
+        with self._writing():
+            _replace(self._selected / f"{quote(key, safe='')}.json", msgspec.json.encode(value))
+
+    def recall(self, key: str, kind: type[_T]) -> _T | None:
+        """Return what was remembered under a key; None when there is nothing that can be read."""
+        return _read(self._selected / f"{quote(key, safe='')}.json", kind)
+
+    def prune(self, keep: int, in_use: Collection[str]) -> list[str]:
+        """Remove old versions, and return their digests.
+
+        Parameters
+        ----------
+        keep : int
+            How many versions of each registered model stay, the last added first.
+        in_use : collection of str
+            Digests that stay in any case.
+        """
+        by_name: dict[str, list[tuple[float, str]]] = {}
+        for record in self._all_records():
+            added_at = _modified_at(self._records / f"{record.digest}.json")
+            by_name.setdefault(record.provenance.name, []).append((added_at, record.digest))
+        removed = [
+            digest
+            for versions in by_name.values()
+            for _, digest in sorted(versions, reverse=True)[keep:]
+            if digest not in in_use
+        ]
+        for digest in removed:
+            self.discard(digest)
+        self._clear_staging()
+        return removed
+
+    def _all_records(self) -> list[Record]:
+        found = (_read(path, Record) for path in sorted(self._records.glob("*.json")))
+        return [record for record in found if record is not None]
+
+    def _clear_staging(self) -> None:
+        for folder in self._staging.iterdir():
+            if time.time() - _modified_at(folder) > ABANDONED_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what the file system refuses into one line that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            named = Path(error.filename) if error.filename else self.root
+            if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                raise ProcessError(
+                    f"the folder {_existing(named)} cannot be written: {error.strerror}",
+                    advice="chown it to the user that runs greenroom, or set GREENROOM_HOME",
+                ) from error
+            raise ProcessError(
+                f"the model store {self.root} cannot be written: {error.strerror or error}",
+                advice="make room there, or set GREENROOM_HOME to another folder",
+            ) from error
+
+
+def directory_digest(directory: Path) -> str:
+    """Return one SHA-256 for a version's files, by their paths and contents, in hexadecimal.
+
+    The same before it is logged, and after it was registered and downloaded: files that MLflow
+    writes on the way (:data:`LEFT_OUT`) do not count.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "model.pkl").write_bytes(b"...")
+    ...     before = directory_digest(Path(folder))
+    ...     _ = Path(folder, "registered_model_meta").write_bytes(b"version: 1")
+    ...     directory_digest(Path(folder)) == before
+    True
+    """
+    return combined_digest(file_digests(directory))
+
+
+def file_digests(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of each of a version's files, by path relative to ``directory``."""
+    return {
+        path.relative_to(directory).as_posix(): file_digest(_chunks(path))
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.relative_to(directory).as_posix() not in LEFT_OUT
+    }
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or as it was before, also after a power cut."""
+    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _move(directory: Path, target: Path) -> None:
+    try:
+        directory.rename(target)
+    except OSError as error:
+        # Another process was first, with the same files: digests say so.
+        if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+            raise
+    _sync(target.parent)
+
+
+def _sync_tree(directory: Path) -> None:
+    for path in (*directory.rglob("*"), directory):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path, kind: type[_T]) -> _T | None:
+    """Read a small JSON file; None when it is missing, or was written by another release."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _modified_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _existing(path: Path) -> Path:
+    """Return the deepest folder on the way to ``path`` that is there: the one that refused."""
+    return next((parent for parent in (path, *path.parents) if parent.is_dir()), path)

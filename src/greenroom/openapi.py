@@ -1,0 +1,350 @@
+"""The OpenAPI description of a server: what it serves now, field by field, and its other pages.
+
+Made from the columns of the versions that answer at the moment, so that it changes when they do.
+Types, ranges, units and examples come from the columns, replies from the task's outputs. Pure:
+values in, a document (OpenAPI 3.1, JSON Schema 2020-12) out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from greenroom.refusal import LARGEST_INTEGER
+from greenroom.schema import Column, Schema
+from greenroom.task import Output, Task
+
+__all__ = ["Operation", "PredictOperation", "build_openapi"]
+
+OPENAPI_VERSION: Final = "3.1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A page or an action that does not depend on a model's columns.
+
+    ``statuses`` says what each status means that is answered with an error, ``page_statuses`` the
+    same of those that are answered with the page itself; ``reply`` is the page's JSON Schema.
+    """
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    page_statuses: Mapping[int, str] = field(default_factory=dict)
+    reply: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOperation:
+    """What one model's routes take and answer.
+
+    Parameters
+    ----------
+    model : str
+        The model's name on this server.
+    paths : sequence of str
+        Where it answers.
+    summary, description : str
+        What the page says about it: the version, or why there is none.
+    schema : Schema, optional
+        A row of a request; None while nothing is served.
+    task : Task, optional
+        What a reply holds.
+    fields : mapping of str to str
+        The fields of a reply and their sources.
+    class_names : sequence of str
+        A classifier's labels.
+    expands : bool
+        Whether one request is answered with several rows.
+    example : mapping
+        A row that can be sent as it stands.
+    """
+
+    model: str
+    paths: Sequence[str]
+    summary: str
+    description: str = ""
+    schema: Schema | None = None
+    task: Task | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
+    expands: bool = False
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_openapi(
+    *,
+    title: str,
+    version: str,
+    description: str,
+    models: Sequence[PredictOperation],
+    operations: Sequence[Operation],
+    predict_statuses: Mapping[int, str],
+) -> dict[str, Any]:
+    """Describe a server.
+
+    Parameters
+    ----------
+    title, version, description : str
+        Of the server: the app's name and Greenroom's version.
+    models : sequence of PredictOperation
+        One for each model.
+    operations : sequence of Operation
+        Every other route.
+    predict_statuses : mapping of int to str
+        What a prediction answers with when it is not given, and why.
+
+    Returns
+    -------
+    dict
+        The document, made of what JSON knows.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    schemas: dict[str, Any] = {"Error": _ERROR}
+    for model in models:
+        schemas |= _model_schemas(model)
+        for path in model.paths:
+            answer = _predict_operation(model, path, predict_statuses)
+            paths.setdefault(quote(path, safe="/~"), {})["post"] = answer
+    for operation in operations:
+        path = quote(operation.path, safe="/~{}")
+        paths.setdefault(path, {})[operation.method.lower()] = _other_operation(operation)
+    return {
+        "openapi": OPENAPI_VERSION,
+        "info": {"title": title, "version": version, "description": description},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "Why a request was not answered, and what to do about it.",
+    "required": ["error", "detail"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message"],
+            "properties": {
+                "message": {"type": "string", "description": "What is wrong."},
+                "advice": {"type": "string", "description": "What to do about it."},
+                "problems": {
+                    "type": "array",
+                    "description": "Every field that is wrong, up to 100.",
+                    "items": {
+                        "type": "object",
+                        "required": ["row", "field", "problem"],
+                        "properties": {
+                            "row": {"type": "integer", "description": "Counted from 0."},
+                            "field": {"type": "string"},
+                            "problem": {"type": "string"},
+                        },
+                    },
+                },
+            },
+        },
+        "detail": {"type": "string", "description": "Message and advice in one line."},
+    },
+}
+
+
+def _predict_operation(
+    model: PredictOperation, path: str, statuses: Mapping[int, str]
+) -> dict[str, Any]:
+    """Describe one route of a model."""
+    operation: dict[str, Any] = {
+        "tags": [model.model],
+        "summary": model.summary,
+        "operationId": _operation_id("post", path),
+        "responses": {str(status): _error(text) for status, text in statuses.items()},
+    }
+    if model.description:
+        operation["description"] = model.description
+    if model.schema is None:
+        body: dict[str, Any] = {"schema": {"type": ["object", "array"]}}
+        good: dict[str, Any] = {"schema": {"type": "object"}}
+    else:
+        row, reply = _reference(model, "Row"), _reference(model, "Reply")
+        many = {"type": "array", "items": row, "minItems": 1}
+        instances = _object({"instances": many}, required=["instances"])
+        one_row = model.expands
+        body = {"schema": row if one_row else {"oneOf": [row, many, instances]}}
+        body["examples"] = _examples(model)
+        several = _reference(model, "Replies")
+        good = {"schema": several if one_row else {"oneOf": [reply, several]}}
+    operation["requestBody"] = {"required": True, "content": {"application/json": body}}
+    operation["responses"] = {
+        "200": {"description": "The prediction.", "content": {"application/json": good}},
+        **operation["responses"],
+    }
+    return operation
+
+
+def _examples(model: PredictOperation) -> dict[str, Any]:
+    one = {"one row": {"summary": "One row", "value": dict(model.example)}}
+    if model.expands:
+        return one
+    return {**one, "several rows": {"summary": "Several rows", "value": [dict(model.example)] * 2}}
+
+
+def _other_operation(operation: Operation) -> dict[str, Any]:
+    content = {"application/json": {"schema": dict(operation.reply)}}
+    page_statuses = {200: "As described.", **operation.page_statuses}
+    return {
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "operationId": _operation_id(operation.method, operation.path),
+        "responses": {
+            **{
+                str(status): {"description": text, "content": content}
+                for status, text in page_statuses.items()
+            },
+            **{str(status): _error(text) for status, text in operation.statuses.items()},
+        },
+        **_path_parameters(operation.path),
+    }
+
+
+def _path_parameters(path: str) -> dict[str, Any]:
+    names = [part[1:-1] for part in path.split("/") if part[:1] == "{" and part[-1:] == "}"]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
+    return {"parameters": parameters} if parameters else {}
+
+
+def _error(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def _model_schemas(model: PredictOperation) -> dict[str, Any]:
+    """Return the component schemas of a model: a row, its reply, and the reply to several."""
+    if model.schema is None or model.task is None:
+        return {}
+    outputs = {output.name: output for output in model.task.outputs}
+    per_row, shared = {}, {}
+    for name, source in model.fields.items():
+        if source in outputs:
+            per_row[name] = _output(outputs[source], model.class_names)
+        elif source == "prediction_id":
+            per_row[name] = _REPLY_FIELDS[source]
+        else:
+            shared[name] = _REPLY_FIELDS.get(source, {})
+    in_order = {name: (per_row | shared)[name] for name in model.fields}
+    rows = {"type": "array", "items": _object(per_row), "description": "One for each row."}
+    return {
+        _component(model, "Row"): _row(model.schema),
+        _component(model, "Reply"): _object(in_order),
+        _component(model, "Replies"): _object({"predictions": rows, **shared}),
+    }
+
+
+_REPLY_FIELDS: Final[dict[str, dict[str, Any]]] = {
+    "prediction_id": {
+        "type": "string",
+        "format": "uuid",
+        "description": "By which this answer can be found again.",
+    },
+    "model_name": {"type": "string", "description": "The registered model."},
+    "model_version": {"type": "string", "description": "Its version."},
+    "model_stage": {"type": "string", "description": "The stage that the version was served from."},
+    "timestamp": {"type": "string", "format": "date-time", "description": "When, in UTC."},
+    "processing_time_ms": {"type": "number", "description": "How long it took, in milliseconds."},
+}
+
+
+def _row(schema: Schema) -> dict[str, Any]:
+    required = [column.request_name for column in schema if not column.nullable]
+    properties = {column.request_name: _column(column) for column in schema}
+    return {**_object(properties, required=required), "additionalProperties": False}
+
+
+def _object(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": "object", "properties": dict(properties)}
+    if required:
+        found["required"] = list(required)
+    return found
+
+
+def _column(column: Column) -> dict[str, Any]:
+    """Describe a field of a request."""
+    kind: dict[str, Any] = dict(_KINDS[column.kind])
+    if column.kind == "integer":
+        kind["minimum"], kind["maximum"] = -LARGEST_INTEGER, LARGEST_INTEGER
+    if column.minimum is not None:
+        kind["minimum"] = _short(column.minimum)
+    if column.maximum is not None:
+        kind["maximum"] = _short(column.maximum)
+    if column.kind == "category":
+        kind["enum"] = list(column.categories)
+    if column.nullable:
+        kind["type"] = [kind["type"], "null"]
+        if "enum" in kind:
+            kind["enum"].append(None)
+    unit = f"In {column.unit}." if column.unit else ""
+    description = " ".join(part for part in (column.description, unit) if part)
+    if description:
+        kind["description"] = description
+    if column.unit:
+        kind["x-unit"] = column.unit
+    return kind
+
+
+_KINDS: Final[dict[str, dict[str, Any]]] = {
+    "number": {"type": "number"},
+    "integer": {"type": "integer"},
+    "boolean": {"type": "boolean"},
+    "string": {"type": "string"},
+    "category": {"type": "string"},
+    "date": {"type": "string", "format": "date"},
+    "datetime": {"type": "string", "format": "date-time"},
+}
+
+
+def _short(value: float) -> float:
+    """Write 120.0 as 120."""
+    return int(value) if abs(value) <= LARGEST_INTEGER and float(value).is_integer() else value
+
+
+def _output(output: Output, class_names: Sequence[str]) -> dict[str, Any]:
+    """Describe a field of a reply. A number that is not finite is null, and so is one not given."""
+    found: dict[str, Any] = {"description": output.description}
+    match output.kind:
+        case "number":
+            found["type"] = ["number", "null"]
+        case "boolean":
+            found["type"] = ["boolean", "null"]
+        case "texts":
+            found |= {"type": ["array", "null"], "items": {"type": "string"}}
+        case "by_class":
+            share = {"type": ["number", "null"]}
+            properties = dict.fromkeys(class_names, share)
+            found |= {"type": ["object", "null"], "properties": properties}
+        case "label":
+            found["type"] = ["string", "number", "boolean", "null"]
+    return found
+
+
+def _reference(model: PredictOperation, part: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{_component(model, part)}"}
+
+
+def _component(model: PredictOperation, part: str) -> str:
+    """Name a component; OpenAPI allows letters, digits, dot, hyphen and underscore."""
+    return f"{_identifier(model.model)}.{part}"
+
+
+def _operation_id(method: str, path: str) -> str:
+    return _identifier(method.lower() + path.replace("/", "."))
+
+
+def _identifier(text: str) -> str:
+    """Spell a name with what OpenAPI allows, so that different names stay different."""
+    kept = (c if c.isascii() and (c.isalnum() or c in "._") else f"-{ord(c):x}" for c in text)
+    return "".join(kept)

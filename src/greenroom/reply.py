@@ -1,0 +1,234 @@
+"""Replies: what a model said about some rows, as the JSON that a client gets.
+
+A reply type is compiled once when a version loads; which fields a reply has, and what fills each,
+is the app's to say. What is the same in every reply of a version is encoded then. One row that was
+sent by itself is answered with one flat object; a list is answered with a list, and what the rows
+share stands beside it once. HTTP is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from greenroom.app import REPLY_SOURCES
+from greenroom.errors import AppError
+from greenroom.metrics import Predictions
+from greenroom.task import Task
+
+__all__ = ["ReplyType", "class_text", "to_json"]
+
+_PER_REQUEST: Final = ("timestamp", "processing_time_ms")
+_PER_ROW: Final = "prediction_id"
+_CONSTANTS: Final = tuple(s for s in REPLY_SOURCES if s not in {*_PER_REQUEST, _PER_ROW})
+
+
+class _Layout(NamedTuple):
+    """Where everything goes: objects with the constants in place, and what is still to be set."""
+
+    flat: dict[str, Any]
+    shared: dict[str, Any]
+    nulls: dict[str, None]
+    per_row: tuple[tuple[str, str], ...]
+    per_request: tuple[tuple[str, str], ...]
+    outputs: tuple[str, ...]
+
+
+class ReplyType:
+    """What a version's replies look like, compiled; made by :meth:`compile`.
+
+    Attributes
+    ----------
+    fields : dict of str to str
+        The fields of a reply in their order, and the source of each: an output of the task, or
+        one of :data:`greenroom.app.REPLY_SOURCES`.
+    class_names : tuple of str
+        A classifier's labels as they are spelled in ``probabilities``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        classes: Sequence[Any],
+        fields: Mapping[str, str],
+        constants: Mapping[str, Any],
+    ) -> None:
+        self.task: Final = task
+        self.class_names: Final = tuple(class_text(label) for label in classes)
+        self.fields: Final = dict(fields) or _every_field(task, constants)
+        self._asked_for: Final = bool(fields)
+        self._encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
+        self._outputs: Final = {output.name: output for output in task.outputs}
+        self._constants: Final = {
+            source: msgspec.Raw(self._encode(value)) for source, value in constants.items()
+        }
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        problems = self._problems()
+        if problems:
+            raise AppError("; ".join(problems), problems=problems)
+
+    @classmethod
+    def compile(
+        cls,
+        task: Task,
+        classes: Sequence[Any],
+        fields: Mapping[str, str],
+        constants: Mapping[str, Any],
+    ) -> ReplyType:
+        """Compile the type of replies to the requests of one version.
+
+        Parameters
+        ----------
+        task : Task
+            What outputs there are.
+        classes : sequence
+            A classifier's labels, one for each column of ``probabilities``; else empty.
+        fields : mapping of str to str
+            The fields of a reply and the source of each; empty for everything there is. A field
+            that is asked for and cannot be filled (a classifier without probabilities) is null;
+            where everything is asked for, it is left out.
+        constants : mapping of str to object
+            What is the same in every reply: ``model_name``, ``model_version``, ``model_stage``.
+
+        Raises
+        ------
+        AppError
+            When a field's source is none, or two classes are spelled alike.
+
+        Examples
+        --------
+        >>> from greenroom import regression
+        >>> reply = ReplyType.compile(regression, (), {"price": "prediction"}, {})
+        >>> reply.encode(Predictions({"prediction": np.array([2.5])}), single=True, ids=["1"],
+        ...              timestamp="2026-11-21T10:30:00Z", processing_time_ms=0.2)
+        b'{"price":2.5}'
+        """
+        return cls(task, classes, fields, constants)
+
+    def encode(
+        self,
+        predictions: Predictions,
+        *,
+        single: bool,
+        ids: Sequence[str],
+        timestamp: str,
+        processing_time_ms: float,
+    ) -> bytes:
+        """Encode the reply for some rows; a number that is not finite becomes null.
+
+        Parameters
+        ----------
+        predictions : Predictions
+            At least one row.
+        single : bool
+            Answer with one flat object; there must be exactly one row then.
+        ids : sequence of str
+            A prediction id for each row.
+        timestamp : str
+            When it was answered, ISO 8601 in UTC.
+        processing_time_ms : float
+            How long it took, in milliseconds.
+        """
+        layout = self._layout(tuple(predictions.outputs))
+        values: dict[str, Sequence[Any]] = {_PER_ROW: ids}
+        for name in layout.outputs:
+            to_json = _VALUES[self._outputs[name].kind]
+            values[name] = to_json(predictions.outputs[name], self.class_names)
+        given = {"timestamp": timestamp, "processing_time_ms": round(processing_time_ms, 3)}
+        document = (layout.flat if single else layout.shared).copy()
+        for name, source in layout.per_request:
+            document[name] = given[source]
+        if single:
+            for name, source in layout.per_row:
+                (document[name],) = values[source]
+        else:
+            names = [name for name, _ in layout.per_row]
+            cells = zip(*[values[source] for _, source in layout.per_row], strict=True)
+            rows = [{**layout.nulls, **dict(zip(names, row, strict=True))} for row in cells]
+            document["predictions"] = rows
+        return self._encode(document)
+
+    def _layout(self, given: tuple[str, ...]) -> _Layout:
+        """Return where everything goes when a model gives these outputs; made once for each."""
+        if given not in self._layouts:
+            self._layouts[given] = self._lay_out(given)
+        return self._layouts[given]
+
+    def _lay_out(self, given: tuple[str, ...]) -> _Layout:
+        filled = {*given, *self._constants, *_PER_REQUEST, _PER_ROW}
+        fields = {
+            name: source
+            for name, source in self.fields.items()
+            if source in filled or self._asked_for
+        }
+        of_row = {name: s for name, s in fields.items() if s == _PER_ROW or s in self._outputs}
+        return _Layout(
+            flat={name: self._constants.get(source) for name, source in fields.items()},
+            shared={"predictions": None}
+            | {name: self._constants.get(s) for name, s in fields.items() if name not in of_row},
+            nulls={name: None for name, source in of_row.items() if source not in filled},
+            per_row=tuple((name, source) for name, source in of_row.items() if source in filled),
+            per_request=tuple((name, s) for name, s in fields.items() if s in _PER_REQUEST),
+            outputs=tuple({source for source in of_row.values() if source in given}),
+        )
+
+    def _problems(self) -> list[str]:
+        known = {*self._outputs, *self._constants, *_PER_REQUEST, _PER_ROW}
+        problems = [
+            f"reply.{name}: there is no {source!r}, only {', '.join(sorted(known))}"
+            for name, source in self.fields.items()
+            if source not in known
+        ]
+        if len(set(self.class_names)) < len(self.class_names):
+            problems.append(f"classes: two are spelled alike in {', '.join(self.class_names)}")
+        return problems
+
+
+def class_text(label: Any) -> str:
+    """Spell a class's label as the name of a JSON field.
+
+    Examples
+    --------
+    >>> [class_text(label) for label in ("high", 1, np.int64(1), True, 0.5)]
+    ['high', '1', '1', 'true', '0.5']
+    """
+    plain = label.item() if isinstance(label, np.generic) else label
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    return str(plain)
+
+
+def _every_field(task: Task, constants: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a reply when an app asks for none: everything there is."""
+    outputs = [output.name for output in task.outputs]
+    further = [source for source in constants if source not in _CONSTANTS]
+    known = [source for source in _CONSTANTS if source in constants]
+    return {name: name for name in [*outputs, *known, *further, _PER_ROW, *_PER_REQUEST]}
+
+
+def to_json(value: Any) -> Any:
+    """Turn what numpy holds into what JSON knows; msgspec calls it for what it does not know."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+def _as_they_are(column: Any, _: Sequence[str]) -> list[Any]:
+    return np.asarray(column).tolist()  # type: ignore[no-any-return]
+
+
+def _by_class(column: Any, class_names: Sequence[str]) -> list[dict[str, float]]:
+    rows = np.asarray(column).tolist()
+    return [dict(zip(class_names, row, strict=True)) for row in rows]
+
+
+_VALUES: Final[dict[str, Callable[[Any, Sequence[str]], list[Any]]]] = {
+    "label": _as_they_are,
+    "number": _as_they_are,
+    "boolean": _as_they_are,
+    "texts": _as_they_are,
+    "by_class": _by_class,
+}

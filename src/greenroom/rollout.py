@@ -1,0 +1,235 @@
+"""Bringing a generation to all workers at one instant, and workers to the committed generation.
+
+Which generation is wanted is :mod:`greenroom.supervisor`'s business, how the votes of a swap are
+counted :mod:`greenroom.swap`'s, and how workers are kept alive :mod:`greenroom.crew`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from greenroom.control import (
+    Ask,
+    CommittedGeneration,
+    Discard,
+    Failed,
+    FromWorker,
+    Joined,
+    Prepared,
+    Started,
+    Update,
+    Updated,
+)
+from greenroom.crew import Crew
+from greenroom.generation import Deployment, Generation
+from greenroom.status import Status
+from greenroom.swap import Outcome, Swap
+from greenroom.worker_process import WorkerProcess
+
+_SHOWN_TIMEOUT_S: Final = 1.0
+
+
+class Observer(Protocol):
+    """Who is told what workers want, and what becomes of them."""
+
+    def on_event(self, text: str) -> None:
+        """Tell in one line what a person may want to know."""
+
+    def on_ask(self, worker: WorkerProcess, ask: Ask) -> None:
+        """Tell that a worker asks for something on behalf of a caller."""
+
+    def on_unloadable(self, model: str, problem: str) -> None:
+        """Tell that what is committed does not load any more, and that nobody serves it."""
+
+
+class Rollout:
+    """The workers of a server, and the generation that they answer from.
+
+    Parameters
+    ----------
+    size : int
+        How many workers there are.
+    launch : callable
+        Starts a worker for a slot.
+    committed : CommittedGeneration
+        The number that workers read.
+    observer : Observer
+        Told of what is not settled here.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        launch: Callable[[int], Awaitable[WorkerProcess]],
+        committed: CommittedGeneration,
+        observer: Observer,
+    ) -> None:
+        self.crew = Crew(size, launch, self)
+        self.generation = Generation(number=0, deployments=())
+        self.ready = asyncio.Event()
+        self._committed = committed
+        self._observer = observer
+        self._numbers = itertools.count(1)
+        self._status: Status | None = None
+        self._candidate: Generation | None = None
+        self._swap: Swap | None = None
+        self._decided: asyncio.Future[Outcome] | None = None
+        self._changed = asyncio.Event()
+        self._stopping = False
+
+    async def swap(
+        self, deployments: Sequence[Deployment], *, on_commit: Callable[[], None]
+    ) -> Outcome:
+        """Have all workers load ``deployments``, and commit them when all have.
+
+        One swap at a time. What is not committed is dropped, and the last generation goes on.
+        ``on_commit`` is called before waiting workers are let in.
+        """
+        generation = Generation(number=next(self._numbers), deployments=tuple(deployments))
+        members = [worker.id for worker in self.crew.joined]
+        self._swap = Swap(generation.number, members)
+        self._candidate = generation
+        self._decided = asyncio.get_running_loop().create_future()
+        try:
+            for worker in self.crew.living.values():
+                if worker.started:
+                    self._ask_for_candidate(worker)
+            outcome = await self._decided
+            if outcome.verdict == "commit":
+                self._committed.commit(generation.number)
+                self.generation = generation
+                on_commit()
+        finally:
+            self._swap = self._candidate = self._decided = None
+            self.crew.broadcast(Discard(self.generation.number))
+        for worker in self.crew.living.values():
+            self._admit(worker)
+        return outcome
+
+    def publish(self, status: Status) -> None:
+        """Give every worker a new status, now and when it starts."""
+        if status != self._status:
+            self._status = status
+            self.crew.broadcast(Update(status))
+
+    async def shown(self) -> None:
+        """Return when every worker that serves shows the committed status, or after a second."""
+        await self._until(self._all_show, _SHOWN_TIMEOUT_S)
+
+    async def some_joined(self, timeout_s: float) -> None:
+        """Return when a worker accepts connections, or after ``timeout_s`` seconds."""
+        await self._until(lambda: bool(self.crew.joined), timeout_s)
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Let the workers finish their requests and end."""
+        self._stopping = True
+        await self.crew.stop(grace_s=grace_s)
+
+    def on_message(self, worker: WorkerProcess, message: FromWorker) -> None:
+        """Act on what a worker says."""
+        if isinstance(message, Started):
+            self._on_started(worker)
+        elif isinstance(message, Prepared):
+            self._on_prepared(worker, message)
+        elif isinstance(message, Failed):
+            self._on_failed(worker, message)
+        elif isinstance(message, Joined):
+            self.ready.set()
+        elif isinstance(message, Updated):
+            worker.shown = message.generation
+        else:
+            self._observer.on_ask(worker, message)
+        self._changed.set()
+
+    def on_left(self, worker: WorkerProcess, how: str) -> None:
+        """Go on without a worker that has ended."""
+        if self._swap is not None:
+            self._swap.left(worker.id, hung=worker.hung)
+            self._decide()
+        if not self._stopping:
+            why = "did not answer in time and was killed" if worker.hung else f"ended ({how})"
+            place = f"worker {worker.slot} (process {worker.pid})"
+            self._observer.on_event(f"{place} {why}; another one is started")
+        self._changed.set()
+
+    def _on_started(self, worker: WorkerProcess) -> None:
+        worker.started = True
+        worker.answered(0)
+        if self._status is not None:
+            worker.send(Update(self._status))
+        if self._candidate is None:
+            self._admit(worker)
+            return
+        if self.crew.joined:
+            worker.prepare(self.generation)
+        self._ask_for_candidate(worker)
+
+    def _on_prepared(self, worker: WorkerProcess, message: Prepared) -> None:
+        worker.answered(message.number)
+        worker.prepared.add(message.number)
+        if self._swap is not None and message.number == self._swap.number:
+            self._swap.prepared(worker.id)
+            self._decide()
+        elif message.number == self.generation.number:
+            self._admit(worker)
+        else:
+            worker.send(Discard(self.generation.number))
+
+    def _on_failed(self, worker: WorkerProcess, message: Failed) -> None:
+        worker.answered(message.number)
+        if self._swap is not None and message.number == self._swap.number:
+            self._swap.failed(worker.id, message.model, message.problem)
+            self._decide()
+        elif message.number == self.generation.number:
+            self._on_unloadable(worker, message)
+
+    def _on_unloadable(self, worker: WorkerProcess, message: Failed) -> None:
+        """Try another process when others serve what this one cannot load; else it is the files."""
+        if self.crew.joined:
+            problem = f"{message.model}: {message.problem}"
+            self._observer.on_event(
+                f"worker {worker.slot} cannot load what others serve: {problem}"
+            )
+            worker.kill()
+        elif self._swap is None:
+            self._observer.on_unloadable(message.model, message.problem)
+
+    def _ask_for_candidate(self, worker: WorkerProcess) -> None:
+        if self._swap is not None and self._candidate is not None:
+            self._swap.asked(worker.id)
+            worker.prepare(self._candidate)
+
+    def _admit(self, worker: WorkerProcess) -> None:
+        """Let a worker in that has what is committed; never while a swap may change that."""
+        if worker.joined or not worker.started or self._swap is not None:
+            return
+        number = self.generation.number
+        if number == 0:
+            return
+        if number in worker.prepared:
+            worker.join(number)
+        else:
+            worker.prepare(self.generation)
+
+    def _decide(self) -> None:
+        if self._swap is None or self._decided is None or self._decided.done():
+            return
+        outcome = self._swap.outcome
+        if outcome is not None:
+            self._decided.set_result(outcome)
+
+    def _all_show(self) -> bool:
+        number = self.generation.number
+        return all(worker.shown >= number for worker in self.crew.joined)
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return

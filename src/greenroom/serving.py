@@ -1,0 +1,273 @@
+"""HTTP: the ASGI app of one worker, a thin skin over the engine.
+
+Predictions take a short way: their path is looked up in a dict, the body is read, decoded, answered
+in a worker thread and encoded, with nothing in between. Every other page is Starlette's to route
+(:mod:`greenroom.site`). Each request reads once which generation is committed, and is answered by
+that one to the end.
+
+Who the caller is, how many requests are in flight and what they add up to is not looked at here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from greenroom.app import App
+from greenroom.error_replies import HttpRefusal, error_reply
+from greenroom.errors import NotServing
+from greenroom.metrics import Predictions
+from greenroom.pages import not_serving, predict_path
+from greenroom.prediction_id import new_prediction_id, new_prediction_ids
+from greenroom.request import Rows
+from greenroom.settings import Settings
+from greenroom.site import Models, Site
+from greenroom.status import Status
+
+if TYPE_CHECKING:
+    from greenroom.inference import Engine, ServedModel
+
+__all__ = ["build_asgi"]
+
+LARGE_BODY_BYTES: Final = 65_536
+"""From here on a body is decoded in the thread, so that other requests do not wait for it."""
+
+MAX_REQUEST_ID: Final = 128
+"""How much of a caller's ``X-Request-ID`` is given back."""
+
+
+def build_asgi(
+    engine: Engine,
+    status: Callable[[], Status],
+    *,
+    app: App | None,
+    settings: Settings,
+    reload: Callable[[], Awaitable[Status]],
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+) -> ASGIApp:
+    """Build the ASGI app of a worker.
+
+    Parameters
+    ----------
+    engine : Engine
+        What is loaded, and which generation of it is committed.
+    status : callable
+        Returns the server's status, for pages.
+    app : App, optional
+        Whose name, routes and views the server has; None for models without an app.
+    settings : Settings
+        ``max_body_bytes``: the largest request body that is read.
+    reload : callable
+        Has the registry asked now, and returns when all workers serve what it selects.
+    lifespan : callable, optional
+        A context that is entered before the first request and left after the last.
+    """
+    return _Server(engine, status, app, settings, reload, lifespan)
+
+
+class _Server:
+    """The ASGI app; see :func:`build_asgi`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        status: Callable[[], Status],
+        app: App | None,
+        settings: Settings,
+        reload: Callable[[], Awaitable[Status]],
+        lifespan: Callable[[], AbstractAsyncContextManager[Any]],
+    ) -> None:
+        self._engine = engine
+        self._max_body_bytes = settings.max_body_bytes
+        self._models = Models(-1, {}, {})
+        self._declared = _declared_paths(app)
+        self._lifespan = lifespan
+        # One thread: numpy and scikit-learn hold it for less time than a second one would cost.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self._site = Site(
+            title=app.name if app else "greenroom",
+            models=self._current,
+            status=status,
+            reload=reload,
+            routes=app.routes if app else (),
+            lifespan=self._living,
+        ).asgi
+
+    @asynccontextmanager
+    async def _living(self, _: Any) -> AsyncIterator[None]:
+        async with self._lifespan():
+            yield
+        self._thread.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request: a prediction the short way, anything else by the site."""
+        if scope["type"] != "http":
+            await self._site(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        path = scope["path"]
+        try:
+            models = self._current()
+            if path in models.by_path or path in self._declared:
+                served = models.by_path.get(path)
+                body = await self._predict(served, scope["method"], headers, receive)
+                if body is not None:
+                    await _send(send, 200, body, _reply_headers(request_id))
+                return
+        except Exception as error:  # noqa: BLE001 - the last place where it can be answered
+            where = f"{scope['method']} {path}"
+            reply = error_reply(error, request_id=request_id or new_prediction_id(), where=where)
+            sent = {**reply.headers, **_reply_headers(request_id)}
+            await _send(send, reply.status, reply.body, sent)
+            return
+        scope["request_id"] = request_id
+        await self._site(scope, receive, _giving_back(request_id, send))
+
+    def _current(self) -> Models:
+        """Return what the committed generation answers with, read once for a request."""
+        generation = self._engine.current()
+        if generation.number != self._models.number:
+            by_path, by_name = {}, {}
+            for route, served in generation.models.items():
+                name = served.deployment.model
+                by_name[name] = by_path[route] = by_path[predict_path(name)] = served
+            self._models = Models(generation.number, by_path, by_name)
+        return self._models
+
+    async def _predict(
+        self,
+        served: ServedModel | None,
+        method: str,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+    ) -> bytes | None:
+        """Answer a prediction request; None when the caller has gone away."""
+        if method != "POST":
+            raise HttpRefusal(
+                405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
+            )
+        if served is None:
+            raise NotServing("the server is starting", advice="/ready says when it answers")
+        if served.deployment.serving is None:
+            raise not_serving(served.deployment)
+        _require_json(headers)
+        body = await self._read(headers, receive)
+        return None if body is None else await self._answer(served, body)
+
+    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
+        """Read the body, as far as it may go; None when the caller has gone away."""
+        announced = headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > self._max_body_bytes:
+            raise self._too_large()
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return part if len(parts) == 1 else b"".join(parts)
+
+    def _too_large(self) -> HttpRefusal:
+        advice = f"send at most {self._max_body_bytes} bytes, or raise the setting max_body_bytes"
+        return HttpRefusal(413, "the body is too large", advice=advice)
+
+    async def _answer(self, served: ServedModel, body: bytes) -> bytes:
+        """Decode, predict, encode."""
+        began = time.perf_counter()
+        if len(body) < LARGE_BODY_BYTES:
+            rows = served.request_type.decode(body)
+        else:
+            rows = await self._in_thread(served.request_type.decode, body)
+        predictions = await self._in_thread(_predict_rows, served.runtime, rows)
+        return served.reply_type.encode(
+            predictions,
+            single=rows.single and not served.runtime.expands,
+            ids=new_prediction_ids(len(predictions)),
+            timestamp=_now(),
+            processing_time_ms=(time.perf_counter() - began) * 1_000,
+        )
+
+    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Do long work without holding up the other requests."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
+
+
+def _predict_rows(runtime: Any, rows: Rows) -> Predictions:
+    """Have a runtime answer the rows of one request, the shortest way that it takes."""
+    if runtime.accepts_matrix:
+        return runtime.predict_matrix(rows.matrix())  # type: ignore[no-any-return]
+    return runtime.predict(rows.columns())  # type: ignore[no-any-return]
+
+
+def _declared_paths(app: App | None) -> frozenset[str]:
+    """Return where an app's models answer, also before anything is loaded."""
+    models = app.models if app else ()
+    return frozenset(path for m in models for path in (m.route, predict_path(m.name)))
+
+
+def _require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a body that says it is something else; one that says nothing is taken for JSON."""
+    given = headers.get(b"content-type", b"application/json")
+    if given != b"application/json":
+        media, _, parameters = given.decode("latin-1").lower().partition(";")
+        charset = parameters.replace(" ", "").replace('"', "").removeprefix("charset=")
+        if media.strip() != "application/json" or charset not in {"", "utf-8", "utf8", "us-ascii"}:
+            advice = "send JSON in UTF-8 with the header Content-Type: application/json"
+            raise HttpRefusal(415, "the body's content type is not JSON", advice=advice)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    """Return the caller's ``X-Request-ID``, of visible ASCII and of bearable length; or nothing."""
+    given = headers.get(b"x-request-id")
+    if given is None:
+        return ""
+    return bytes(byte for byte in given if 0x21 <= byte <= 0x7E)[:MAX_REQUEST_ID].decode("ascii")
+
+
+def _reply_headers(request_id: str) -> dict[str, str]:
+    return {"x-request-id": request_id} if request_id else {}
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send a JSON reply in one piece."""
+    sent = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _giving_back(request_id: str, send: Send) -> Send:
+    """Return a ``send`` that adds the caller's request id to the reply."""
+    if not request_id:
+        return send
+
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
+            message["headers"] = [*others, (b"x-request-id", request_id.encode("ascii"))]
+        await send(message)
+
+    return send_with_id
+
+
+def _now() -> str:
+    """Return the present instant, UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,268 @@
+"""Every page of the server but the predictions: which there are, and what each one does.
+
+One table says it all: method, path, what it is for, what answers it. The routes, the list in a 404
+and the OpenAPI document are made from it. What pages say is :mod:`greenroom.pages`; the way that
+predictions take is :mod:`greenroom.serving`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as StarletteRoute
+
+from greenroom import app as apps
+from greenroom import pages
+from greenroom.docs_pages import describe, docs_routes
+from greenroom.error_replies import HttpRefusal, error_reply
+from greenroom.errors import VersionError
+from greenroom.openapi import Operation
+from greenroom.pages import Page
+from greenroom.prediction_id import new_prediction_id
+from greenroom.reply import to_json
+from greenroom.status import Status
+
+if TYPE_CHECKING:
+    from greenroom.inference import ServedModel
+
+__all__ = ["Models", "Site"]
+
+View: TypeAlias = Callable[[Request], Awaitable[Page]]
+Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
+
+_encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
+
+
+class Models(NamedTuple):
+    """What one generation answers with: by path for predictions, by name for pages."""
+
+    number: int
+    by_path: Mapping[str, ServedModel]
+    by_name: Mapping[str, ServedModel]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A row of the table: what a page is for, and what answers it."""
+
+    operation: Operation
+    view: View
+
+
+class Site:
+    """The pages, as an ASGI app.
+
+    Parameters
+    ----------
+    title : str
+        The server's name.
+    models : callable
+        Returns what the committed generation answers with.
+    status : callable
+        Returns the server's status.
+    reload : callable
+        Has the registry asked, and returns when all workers serve what it selects.
+    routes : sequence of greenroom.Route
+        The app's own pages; they may take the place of ``/``, ``/health`` and ``/model/info``.
+    lifespan : callable
+        The context that the app lives in.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        models: Callable[[], Models],
+        status: Callable[[], Status],
+        reload: Callable[[], Awaitable[Status]],
+        routes: Sequence[apps.Route],
+        lifespan: Lifespan,
+    ) -> None:
+        self._title = title
+        self._models = models
+        self._status = status
+        self._reload = reload
+        self._described = (-1, b"")
+        own = [Endpoint(_own_operation(route), _own_view(route, status)) for route in routes]
+        taken = {(one.operation.method, one.operation.path) for one in own}
+        self._endpoints: Final = own + [
+            endpoint
+            for endpoint in self._fixed()
+            if (endpoint.operation.method, endpoint.operation.path) not in taken
+        ]
+        refused: Any = {HTTPException: self._refuse}
+        self.asgi: Final = Starlette(
+            routes=[*self._routes(), *docs_routes(title)],
+            exception_handlers=refused,
+            lifespan=lifespan,
+        )
+        self.asgi.router.redirect_slashes = False
+
+    def _fixed(self) -> Iterator[Endpoint]:
+        """List the pages that every server has."""
+        health: tuple[tuple[str, str, dict[int, str], View], ...] = (
+            ("/", "Basic health check.", _UNHEALTHY, self._root),
+            ("/health", "Detailed health status.", _UNHEALTHY, self._health),
+            ("/live", "Whether the process runs.", {}, self._live),
+            ("/ready", "Whether predictions are answered.", _UNREADY, self._ready),
+        )
+        for path, summary, meanings, view in health:
+            operation = Operation(
+                method="GET", path=path, tag="health", summary=summary, page_statuses=meanings
+            )
+            yield Endpoint(operation, view)
+        models: tuple[tuple[str, str, str, dict[int, str], View], ...] = (
+            ("GET", "/models", "The models of this server.", {}, self._list),
+            ("GET", "/model/info", "The version that answers.", _UNKNOWN, self._info),
+            ("GET", "/models/{name}/info", "A model's version.", _UNKNOWN, self._info),
+            ("POST", "/model/reload", _RELOAD, _UNRELOADED, self._reloaded),
+            ("POST", "/models/{name}/reload", _RELOAD, _UNRELOADED, self._reloaded),
+        )
+        for method, path, summary, meanings, view in models:
+            operation = Operation(
+                method=method, path=path, tag="models", summary=summary, statuses=meanings
+            )
+            yield Endpoint(operation, view)
+
+    def _routes(self) -> Iterator[BaseRoute]:
+        for endpoint in self._endpoints:
+            method, path = endpoint.operation.method, endpoint.operation.path
+            yield StarletteRoute(path, self._answering(endpoint), methods=[method])
+        yield StarletteRoute("/openapi.json", self._openapi)
+
+    def _answering(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """Wrap a view: its page as JSON, and whatever goes wrong in it as an error's JSON."""
+        where = f"{endpoint.operation.method} {endpoint.operation.path}"
+
+        async def answer(request: Request) -> Response:
+            try:
+                page = await endpoint.view(request)
+                return _json(_encode(page.document), page.status)
+            except Exception as error:  # noqa: BLE001 - the last place where it can be answered
+                return _error(error, request, where)
+
+        return answer
+
+    async def _root(self, _: Request) -> Page:
+        return pages.root(self._status())
+
+    async def _health(self, _: Request) -> Page:
+        return pages.health(self._status())
+
+    async def _live(self, _: Request) -> Page:
+        return pages.live()
+
+    async def _ready(self, _: Request) -> Page:
+        return pages.ready(self._status())
+
+    async def _list(self, _: Request) -> Page:
+        return pages.model_list(self._models().by_name, self._status())
+
+    async def _info(self, request: Request) -> Page:
+        return pages.model_info(self._named(request), self._status())
+
+    async def _reloaded(self, request: Request) -> Page:
+        before = self._models()
+        if "name" in request.path_params:
+            self._named(request)
+        try:
+            status = await self._reload()
+        except VersionError as error:
+            # The registry selects what cannot be served, and the last good version goes on.
+            raise HttpRefusal(409, error.message, advice=error.advice) from error
+        return pages.reloaded(before.by_name, self._models().by_name, status)
+
+    def _named(self, request: Request) -> ServedModel:
+        """Return the model that a path names, or the only one there is."""
+        models = self._models().by_name
+        name = str(request.path_params.get("name", ""))
+        if not name and len(models) == 1:
+            return next(iter(models.values()))
+        if name in models:
+            return models[name]
+        problem = "there is no model of that name" if name else "there is not one model alone"
+        raise HttpRefusal(404, problem, advice=f"there are {', '.join(models) or 'none'}")
+
+    async def _openapi(self, request: Request) -> Response:
+        try:
+            return _json(self._description())
+        except Exception as error:  # noqa: BLE001 - as above
+            return _error(error, request, "GET /openapi.json")
+
+    def _description(self) -> bytes:
+        """Return the OpenAPI document, written again when another generation answers."""
+        models = self._models()
+        if models.number != self._described[0]:
+            operations = [endpoint.operation for endpoint in self._endpoints]
+            document = describe(self._title, models.by_name, operations)
+            self._described = (models.number, _encode(document))
+        return self._described[1]
+
+    async def _refuse(self, request: Request, error: HTTPException) -> Response:
+        """Answer what no route takes."""
+        if error.status_code == 405:
+            allowed = sorted((error.headers or {}).get("Allow", "GET").split(", "))
+            allow = ", ".join(allowed)
+            refusal = HttpRefusal(
+                405,
+                "the method is not allowed here",
+                advice=f"use {allow}",
+                headers={"allow": allow},
+            )
+        elif error.status_code == 404:
+            refusal = HttpRefusal(404, "nothing answers at this path", advice=self._paths())
+        else:
+            refusal = HttpRefusal(error.status_code, str(error.detail))
+        return _error(refusal, request, "no route")
+
+    def _paths(self) -> str:
+        operations = [endpoint.operation for endpoint in self._endpoints]
+        found = [f"{operation.method} {operation.path}" for operation in operations]
+        found += [f"POST {path}" for path in self._models().by_path]
+        return "there are " + ", ".join([*found, "GET /docs", "GET /redoc", "GET /openapi.json"])
+
+
+_UNHEALTHY: Final = {503: "No prediction can be answered; the reply is the same page."}
+_UNREADY: Final = {503: "No model is served; the reply names what is missing."}
+_UNKNOWN: Final = {
+    404: "There is no such model; or there are several, and none is named.",
+    503: "No version of it is served at the moment.",
+}
+_RELOAD: Final = "Ask the registry now; answered when all workers serve what it selects."
+_UNRELOADED: Final = {
+    404: "There is no such model.",
+    409: "What the registry selects cannot be served; the last good version goes on.",
+    503: "The registry does not answer; what was served goes on.",
+}
+
+
+def _own_operation(route: apps.Route) -> Operation:
+    return Operation(
+        method=route.method, path=route.path, tag="app", summary=route.summary or "The app's own."
+    )
+
+
+def _own_view(route: apps.Route, status: Callable[[], Status]) -> View:
+    async def view(_: Request) -> Page:
+        return Page(route.view(status()))
+
+    return view
+
+
+def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def _error(error: Exception, request: Request, where: str) -> Response:
+    request_id = request.scope.get("request_id") or new_prediction_id()
+    reply = error_reply(error, request_id=request_id, where=where)
+    return _json(reply.body, reply.status, reply.headers)

@@ -1,0 +1,361 @@
+"""Training: from an app's data to a registered version, with its evidence.
+
+Each model's training is one MLflow run, each candidate a run below it. What travels with the
+version is written into the model's own directory. Whether it is then selected is for
+:mod:`greenroom.promotion`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from greenroom.app import App, Model
+from greenroom.cross_validation import CandidateScores, best, candidate, cross_validate
+from greenroom.dataset import Dataset, load_dataset
+from greenroom.evidence import write_holdout, write_reference
+from greenroom.examples import example_request, typical_values
+from greenroom.figures import classification_report, feature_importance, figures_for
+from greenroom.fitting import Fitted, Prepared, fit_candidate, prepare, reference_columns
+from greenroom.frames import frame_transformer, to_frame
+from greenroom.manifest import FEATURES_FILE, HOLDOUT_FILE, REFERENCE_FILE, Data, Manifest
+from greenroom.manifest import write_manifest
+from greenroom.model_store import directory_digest
+from greenroom.progress import OnProgress, silent
+from greenroom.provenance import loading_requirements, record_code, record_environment
+from greenroom.registry import ModelVersion, Registry
+from greenroom.schema import take
+from greenroom.settings import Settings
+from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
+
+if TYPE_CHECKING:
+    from greenroom.features import FeaturesModule
+
+TRAINING_TAG = "greenroom.training"
+DIGEST_TAG = "greenroom.digest"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one model's training came to.
+
+    ``version`` is empty when nothing was registered; ``registered`` says whether that happened
+    now (not when the same had been trained before, nor before a gate that stands in front of
+    registration).
+    """
+
+    model: Model
+    run_url: str
+    dataset: Dataset
+    version: str = ""
+    registered: bool = False
+    unchanged: bool = False
+    logged: LoggedVersion | None = None
+    manifest: Manifest | None = None
+    fitted: Fitted | None = None
+    scores: Sequence[CandidateScores] = ()
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+def train_model(
+    app: App,
+    model: Model,
+    folder: Path,
+    *,
+    settings: Settings,
+    registry: Registry,
+    on_progress: OnProgress = silent,
+) -> Trained:
+    """Train one model and log it; registering is :func:`register`.
+
+    Parameters
+    ----------
+    folder : Path
+        The app's folder.
+
+    Raises
+    ------
+    DataError
+        When the data are missing or do not fit.
+    RegistryUnavailable
+        When MLflow does not answer.
+    """
+    on_progress(f"reading {model.dataset_name or 'the data'}", None)
+    dataset = load_dataset(model, folder, generated=settings.generated, on_progress=on_progress)
+    code = record_code(folder)
+    training = training_digest(model, dataset, code.code_hash, settings)
+    if app.retrain == "when changed":
+        present = _already_registered(registry, model, training)
+        if present is not None:
+            return Trained(model, "", dataset, version=present.version, unchanged=True)
+    prepared = prepare(model, folder, dataset)
+    tracking = Tracking(settings.tracking_uri, app.experiment)
+    name = f"{model.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    tags = _run_tags(app, model, dataset, training)
+    with tracking.run(name, tags=tags) as run:
+        environment = record_environment()
+        run.log_params(_params(prepared))
+        run.set_tags(
+            {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
+            | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {})
+        )
+        run.log_files(
+            {
+                "environment.json": _json(environment),
+                "code.json": _json(code),
+            }
+        )
+        scores = cross_validate(
+            model,
+            prepared.train_inputs,
+            prepared.train_y,
+            prepared.folds(),
+            on_progress=on_progress,
+        )
+        _log_candidates(tracking, run, prepared, scores)
+        chosen = best(scores, model.task.metric(model.gate.metric))
+        on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
+        fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
+        on_progress("logging figures and the model to MLflow", None)
+        manifest = _manifest(app, prepared, fitted, code, environment)
+        _log_results(run, prepared, fitted, chosen)
+        logged, digest = _log_version(run, prepared, fitted, manifest)
+    evidence = _version_tags(manifest, training, digest)
+    return Trained(
+        model,
+        run.url,
+        dataset,
+        logged=logged,
+        manifest=manifest,
+        fitted=fitted,
+        scores=scores,
+        tags=evidence,
+    )
+
+
+def training_digest(model: Model, dataset: Dataset, code_hash: str, settings: Settings) -> str:
+    """Digest all that a training's result depends on: data, code, seed and settings."""
+    parts = [dataset.content_hash, code_hash, model.seed, settings.reference_rows]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def register(registry: Registry, trained: Trained) -> ModelVersion:
+    """Make a version of the registered model from a logged one, with the evidence as tags."""
+    if trained.logged is None:
+        raise ValueError("nothing was logged, so there is nothing to register")
+    registry.create_model(trained.model.name)
+    return registry.create_version(
+        trained.model.name, trained.logged.source, trained.logged.run_id, dict(trained.tags)
+    )
+
+
+def _already_registered(registry: Registry, model: Model, training: str) -> ModelVersion | None:
+    from greenroom.errors import NotInRegistry
+
+    try:
+        versions = registry.versions(model.name)
+    except NotInRegistry:
+        return None
+    same = [version for version in versions if version.tags.get(TRAINING_TAG) == training]
+    return max(same, key=lambda version: int(version.version), default=None)
+
+
+def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[str, str]:
+    tags = {
+        "greenroom.app": app.name,
+        "greenroom.model": model.name,
+        "greenroom.metrics": "hold-out",
+        TRAINING_TAG: training,
+    }
+    return tags | ({"greenroom.data": "generated data"} if dataset.generated else {})
+
+
+def _params(prepared: Prepared) -> dict[str, Any]:
+    model, dataset = prepared.model, prepared.dataset
+    return {
+        "dataset_name": dataset.name,
+        "dataset_hash": dataset.dataset_hash,
+        "content_hash": dataset.content_hash,
+        "n_rows": dataset.n_rows,
+        "n_columns": len(model.columns),
+        "n_features": prepared.inputs.shape[1],
+        "n_train": len(prepared.train),
+        "n_holdout": len(prepared.holdout),
+        "holdout": model.split.holdout,
+        "split": _split_text(model),
+        "split_seed": model.split.seed,
+        "folds": model.folds,
+        "random_state": model.seed,
+    }
+
+
+def _split_text(model: Model) -> str:
+    if model.split.time:
+        return f"latest by {model.split.time}"
+    return f"hash of {model.split.group}" if model.split.group else "hash of the row"
+
+
+def candidate_params(model: Model, name: str) -> dict[str, Any]:
+    """Return what a run records of a candidate: the app's choice, or what is not at its default."""
+    estimator = candidate(model, name)
+    if model.params is not None:
+        return dict(model.params(estimator))
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    defaults = type(last)().get_params(deep=False) if hasattr(last, "get_params") else {}
+    return {
+        key: value
+        for key, value in (last.get_params(deep=False) if defaults else {}).items()
+        if repr(value) != repr(defaults.get(key)) and len(str(value)) <= 250
+    }
+
+
+def _log_candidates(
+    tracking: Tracking, parent: Run, prepared: Prepared, scores: Sequence[CandidateScores]
+) -> None:
+    model = prepared.model
+    tags = {
+        "greenroom.model": model.name,
+        "greenroom.metrics": f"mean over {model.folds} folds of the training rows",
+    }
+    for score in scores:
+        with tracking.run(score.name, tags=tags, parent=parent) as run:
+            params = candidate_params(model, score.name)
+            run.log_params({"candidate": score.name, "dataset_name": prepared.dataset.name, **params})
+            run.log_metrics(score.flat())
+
+
+def _log_results(
+    run: Run, prepared: Prepared, fitted: Fitted, chosen: CandidateScores
+) -> None:
+    model, holdout = prepared.model, fitted.holdout
+    run.log_params({"candidate": chosen.name, **candidate_params(model, chosen.name)})
+    folds = {f"cv_{name}": value for name, value in chosen.flat().items()}
+    run.log_metrics(fitted.metrics | folds)
+    importance = None
+    if holdout.y is not None:
+        importance = feature_importance(
+            lambda X: model.task.predict(fitted.estimator, X),
+            prepared.inputs.iloc[prepared.holdout],
+            holdout.y,
+            model.task.metric(model.gate.metric),
+            model.seed,
+        )
+    figures = figures_for(model.task.name, holdout.y, holdout.predictions, importance=importance)
+    run.log_figures(figures)
+    files = dict(model.artifacts(fitted.estimator)) if model.artifacts else {}
+    if model.task.name == "classification" and holdout.y is not None:
+        report = classification_report(holdout.y, holdout.predictions)
+        files["classification_report.txt"] = report.encode()
+    if files:
+        run.log_files(files)
+
+
+def _manifest(app: App, prepared: Prepared, fitted: Fitted, code: Any, environment: Any) -> Manifest:
+    model, dataset = prepared.model, prepared.dataset
+    return Manifest(
+        app=app.name,
+        model=model.name,
+        task=model.task.name,
+        candidate=fitted.candidate,
+        columns=model.columns,
+        request=model.request,
+        target=model.target,
+        inputs=tuple(str(name) for name in prepared.inputs.columns),
+        classes=fitted.holdout.predictions.classes,
+        features_digest=prepared.features.digest if prepared.features else "",
+        reply=dict(model.reply),
+        gate=model.gate,
+        split=model.split,
+        folds=model.folds,
+        seed=model.seed,
+        data=Data(
+            name=dataset.name,
+            source=dataset.source,
+            dataset_hash=dataset.dataset_hash,
+            content_hash=dataset.content_hash,
+            n_rows=dataset.n_rows,
+            generated=dataset.generated,
+        ),
+        code=code,
+        environment=environment,
+        metrics=fitted.metrics,
+        n_train=len(prepared.train),
+        n_holdout=len(prepared.holdout),
+        example=example_request(
+            model.request_schema,
+            typical_values(model.request_schema, reference_columns(prepared, fitted)),
+        ),
+    )
+
+
+def _log_version(
+    run: Run, prepared: Prepared, fitted: Fitted, manifest: Manifest
+) -> tuple[LoggedVersion, str]:
+    digests: list[str] = []
+
+    def finish(directory: Path) -> None:
+        write_manifest(directory, manifest)
+        if prepared.features is not None:
+            (directory / FEATURES_FILE).write_text(prepared.features.source, encoding="utf-8")
+        columns = reference_columns(prepared, fitted)
+        y = None if prepared.y is None else prepared.y[fitted.reference]
+        write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
+        write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
+        digests.append(directory_digest(directory))
+
+    first = take(prepared.dataset.columns, fitted.reference[:1])
+    logged = run.log_model(
+        whole_pipeline(fitted.estimator, prepared.features, prepared.model),
+        name=prepared.model.name,
+        signature=signature_of(
+            prepared.model.schema, fitted.reference_predictions.outputs["prediction"]
+        ),
+        example=to_frame(first),
+        requirements=loading_requirements(fitted.estimator),
+        finish=finish,
+    )
+    return logged, digests[-1]
+
+
+def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model) -> Any:
+    """Return what plain MLflow clients load: raw columns in, predictions out.
+
+    Without features that is the estimator itself. With them they become a first step, pickled by
+    value, so that the version works where neither the app nor Greenroom is installed.
+    """
+    if features is None:
+        return estimator
+    import cloudpickle
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    cloudpickle.register_pickle_by_value(features.module)
+    transform = frame_transformer(features.features, model.schema)
+    return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])
+
+
+def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, str]:
+    tags = {
+        TRAINING_TAG: training,
+        DIGEST_TAG: digest,
+        "greenroom.candidate": manifest.candidate,
+        "greenroom.dataset_hash": manifest.data.dataset_hash,
+        "greenroom.content_hash": manifest.data.content_hash,
+        "greenroom.code_hash": manifest.code.code_hash,
+        "greenroom.n_train": str(manifest.n_train),
+        "greenroom.n_holdout": str(manifest.n_holdout),
+    }
+    if manifest.data.generated:
+        tags["greenroom.data"] = "generated data"
+    return tags | {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)

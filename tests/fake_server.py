@@ -1,0 +1,161 @@
+"""A supervisor with fake workers and a fake registry: in a test, or as a process of its own."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from greenroom.generation import Deployment
+from greenroom.settings import Settings
+from greenroom.status import RegistryStatus, VersionStatus
+from greenroom.supervisor import Supervisor
+
+COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py")))
+
+
+class FakePoll(NamedTuple):
+    deployments: tuple[Deployment, ...]
+    registry: RegistryStatus
+
+
+class FakeFollower:
+    """Selects what it is told to; remembers what it was told back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.restored = nothing()
+        self.selected = nothing()
+        self.previous = nothing()
+        self.accepted_versions: list[str] = []
+        self.rejections: list[tuple[str, str]] = []
+        self.registry = RegistryStatus(uri="http://registry", state="healthy")
+        self.answers = threading.Event()
+        self.answers.set()
+        self.polls = 0
+
+    def select(self, version: str, behaviour: str = "load") -> Deployment:
+        self.selected = self.version(version, behaviour)
+        return self.selected
+
+    def version(self, version: str, behaviour: str = "load") -> Deployment:
+        folder = self.folder / f"version {version}"
+        folder.mkdir(exist_ok=True)
+        (folder / "behaviour").write_text(behaviour)
+        serving = VersionStatus(version=version, stage="Production", digest=f"d{version}")
+        return Deployment(
+            model="m",
+            name="M",
+            selector="Production",
+            route="/",
+            serving=serving,
+            directory=str(folder),
+        )
+
+    def restore(self) -> tuple[Deployment, ...]:
+        self.previous = self.restored
+        return (self.restored,)
+
+    def poll(self, *, force: bool = False) -> FakePoll:
+        assert self.answers.wait(60)
+        self.polls += 1
+        return FakePoll((self.selected,), self.registry)
+
+    def accepted(self, deployments: tuple[Deployment, ...]) -> None:
+        (self.previous,) = deployments
+        self.accepted_versions += [one.serving.version for one in deployments if one.serving]
+
+    def rejected(self, deployment: Deployment, problem: str) -> None:
+        assert deployment.serving is not None
+        self.rejections.append((deployment.serving.version, problem))
+        back = self.previous if self.previous.serving != deployment.serving else nothing()
+        self.selected = Deployment(
+            **{name: getattr(back, name) for name in Deployment.__struct_fields__}
+            | {"problems": (f"version {deployment.serving.version} does not load: {problem}",)}
+        )
+
+
+def nothing() -> Deployment:
+    return Deployment(
+        model="m", name="M", selector="Production", route="/", reason="nothing is selected"
+    )
+
+
+class Server:
+    """A supervisor that runs, and a client for it."""
+
+    def __init__(self, supervisor: Supervisor, follower: FakeFollower) -> None:
+        self.supervisor = supervisor
+        self.follower = follower
+        self.events: list[str] = []
+        self.lines: list[str] = []
+        self.client = httpx.AsyncClient(timeout=30, trust_env=False)
+
+    @property
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.supervisor.address)
+
+    @property
+    def pids(self) -> set[int]:
+        return {worker.pid for worker in self.supervisor._rollout.crew.living.values()}
+
+    async def get(self, path: str = "/") -> dict[str, object]:
+        """Ask on a connection of its own, so that any worker may answer."""
+        answer = await self.client.get(self.url + path, headers={"connection": "close"})
+        return answer.json()
+
+    async def until(self, condition, timeout_s: float = 30) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    async def joined(self, count: int) -> None:
+        await self.until(lambda: len(self.supervisor._rollout.crew.joined) == count)
+
+
+@asynccontextmanager
+async def serving(follower: FakeFollower, **settings: object) -> AsyncIterator[Server]:
+    defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
+    supervisor = Supervisor(
+        settings=Settings(**{**defaults, **settings}),
+        follower=follower,
+        app_name="fake",
+        on_event=lambda text: server.events.append(text),
+        on_log=lambda text: server.lines.append(text),
+        command=COMMAND,
+    )
+    server = Server(supervisor, follower)
+    running = asyncio.create_task(supervisor.run())
+    try:
+        ready = asyncio.create_task(supervisor.ready.wait())
+        await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        yield server
+    finally:
+        supervisor.stop()
+        await server.client.aclose()
+        await running
+
+
+def main() -> None:
+    """Serve version 1 with two workers; write port and process ids when ready."""
+
+    async def serve() -> None:
+        follower = FakeFollower(Path(sys.argv[1]))
+        follower.select("1")
+        async with serving(follower, workers=2, drain_timeout_s=1.0) as server:
+            await server.joined(2)
+            print(server.supervisor.address[1], os.getpid(), *server.pids, flush=True)
+            await server.supervisor._stop.wait()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A worker whose versions are folders with one word in ``behaviour``; for tests of processes.
+
+``GET /`` answers the generation, the version and the process; ``POST /reload`` asks the supervisor;
+``GET /slow`` takes as long as the query says.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
+from greenroom.errors import GreenroomError, VersionUnloadable
+from greenroom.generation import Generation
+from greenroom.membership import Membership, joining
+from greenroom.worker import main
+
+
+class FakeEngine:
+    def __init__(self, committed: CommittedGeneration) -> None:
+        self.committed = committed
+        self.loaded: dict[int, str] = {}
+
+    def prepare(self, generation: Generation) -> None:
+        versions = []
+        for deployment in generation.deployments:
+            if deployment.serving is None:
+                continue
+            behave(Path(deployment.directory), deployment.model)
+            versions.append(deployment.serving.version)
+        self.loaded[generation.number] = ",".join(versions)
+
+    def keep(self, number: int) -> None:
+        self.loaded = {key: value for key, value in self.loaded.items() if key == number}
+
+
+def behave(folder: Path, model: str) -> None:
+    """Do what the version says: load, or ``hang``, ``die``, ``fail``, perhaps only ``once``."""
+    behaviour, _, once = (folder / "behaviour").read_text().partition(" ")
+    if once and not first(folder / "tried"):
+        return
+    if behaviour == "hang":
+        time.sleep(600)
+    elif behaviour == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif behaviour == "fail":
+        error = VersionUnloadable("it is broken")
+        error.model = model
+        raise error
+
+
+def first(path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def factory():
+    setup = WorkerSetup.load(os.environ[WORKER_VARIABLE])
+    if os.environ.get("FAKE_WORKER") == "broken":
+        raise GreenroomError("this app is broken", advice="mend it")
+    engine = FakeEngine(CommittedGeneration.attach(setup.committed_fd))
+    membership = Membership(engine, setup.control_fd)
+
+    async def answer(scope):
+        if scope["path"] == "/reload":
+            try:
+                status = await membership.reload()
+            except GreenroomError as error:
+                return {"error": type(error).__name__, "message": str(error)}
+            return {"generation": status.generation}
+        if scope["path"] == "/slow":
+            await asyncio.sleep(float(scope["query_string"]))
+        number = engine.committed()
+        return {
+            "generation": number,
+            "version": engine.loaded[number],
+            "loaded": sorted(engine.loaded),
+            "pid": os.getpid(),
+            "shown": membership.status().generation,
+        }
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+            return
+        body = json.dumps(await answer(scope)).encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return joining(app, membership)
+
+
+if __name__ == "__main__":
+    main(factory)
