@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +119,13 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(follower: FakeFollower, **settings: object) -> AsyncIterator[Server]:
+async def serving(
+    follower: FakeFollower,
+    *,
+    command: Sequence[str] = COMMAND,
+    app_folder: Path | None = None,
+    **settings: object,
+) -> AsyncIterator[Server]:
     defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
     supervisor = Supervisor(
         settings=Settings(**{**defaults, **settings}),
@@ -127,7 +133,8 @@ async def serving(follower: FakeFollower, **settings: object) -> AsyncIterator[S
         app_name="fake",
         on_event=lambda text: server.events.append(text),
         on_log=lambda text: server.lines.append(text),
-        command=COMMAND,
+        command=command,
+        app_folder=app_folder,
     )
     server = Server(supervisor, follower)
     running = asyncio.create_task(supervisor.run())

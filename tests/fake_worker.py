@@ -14,7 +14,7 @@ from pathlib import Path
 from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
 from greenroom.errors import GreenroomError, VersionUnloadable
 from greenroom.generation import Generation
-from greenroom.membership import Membership, joining
+from greenroom.membership import Membership
 from greenroom.worker import main
 
 
@@ -46,9 +46,7 @@ def behave(folder: Path, model: str) -> None:
     elif behaviour == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif behaviour == "fail":
-        error = VersionUnloadable("it is broken")
-        error.model = model
-        raise error
+        raise VersionUnloadable("it is broken", model=model)
 
 
 def first(path: Path) -> bool:
@@ -86,16 +84,18 @@ def factory():
 
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":
-            for step in ("startup", "shutdown"):
+            await receive()
+            async with membership.session():
+                await send({"type": "lifespan.startup.complete"})
                 await receive()
-                await send({"type": f"lifespan.{step}.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
             return
         body = json.dumps(await answer(scope)).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    return joining(app, membership)
+    return app
 
 
 if __name__ == "__main__":

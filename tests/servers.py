@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 
 from greenroom import __version__
+from greenroom.errors import NotServing
 from greenroom.gate import Gate
 from greenroom.generation import Deployment
+from greenroom.inference import LoadedGeneration, ServedModel
 from greenroom.manifest import Code, Data, Environment, Manifest
-from greenroom.metrics import Predictions
+from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
 from greenroom.request import RequestType
 from greenroom.schema import Column, Schema
@@ -89,22 +91,6 @@ class FakeRuntime:
         return classification_outputs(np.stack([1 - share, share], axis=1), np.array([0, 1]))
 
 
-@dataclass
-class FakeServed:
-    """A loaded model, or one of which nothing is served."""
-
-    deployment: Deployment
-    runtime: Any = None
-    request_type: RequestType | None = None
-    reply_type: ReplyType | None = None
-
-
-@dataclass
-class FakeGeneration:
-    number: int
-    models: dict[str, FakeServed]
-
-
 def deployment(name: str = "credit", version: str = "3", **changes: Any) -> Deployment:
     serving = VersionStatus(
         version=version,
@@ -129,7 +115,7 @@ def deployment(name: str = "credit", version: str = "3", **changes: Any) -> Depl
 def served(name: str = "credit", version: str = "3", runtime: Any = None, **changes: Any):
     of = deployment(name, version, **changes)
     if of.serving is None:
-        return FakeServed(of)
+        return ServedModel(of)
     runtime = runtime or FakeRuntime(Schema(COLUMNS))
     constants = {
         "model_name": of.name,
@@ -137,10 +123,20 @@ def served(name: str = "credit", version: str = "3", runtime: Any = None, **chan
         "model_stage": of.serving.stage,
     }
     reply = ReplyType.compile(runtime.task, runtime.classes, {}, constants)
-    return FakeServed(of, runtime, RequestType.compile(runtime.schema), reply)
+    return ServedModel(of, runtime, RequestType.compile(runtime.schema), reply)
 
 
-def nothing_served(name: str = "credit", **changes: Any) -> FakeServed:
+def with_status(model: ServedModel, **changes: Any) -> ServedModel:
+    """Return a model with something else said about it or about its version."""
+    of = model.deployment
+    about = {name for name in changes if name in VersionStatus.__struct_fields__}
+    version = {name: changes.pop(name) for name in about}
+    if of.serving is not None:
+        changes["serving"] = msgspec.structs.replace(of.serving, **version)
+    return replace(model, deployment=msgspec.structs.replace(of, **changes))
+
+
+def nothing_served(name: str = "credit", **changes: Any) -> ServedModel:
     return served(
         name,
         serving=None,
@@ -154,7 +150,7 @@ def nothing_served(name: str = "credit", **changes: Any) -> FakeServed:
 class FakeServer:
     """Engine, status and reload of a server in one, to be driven over ASGI."""
 
-    models: list[FakeServed]
+    models: list[ServedModel]
     app: Any = None
     settings: Settings = field(default_factory=Settings)
     number: int = 1
@@ -166,11 +162,13 @@ class FakeServer:
     n_reads: int = 0
     generation: Any = None
 
-    def current(self) -> FakeGeneration:
+    def current(self) -> LoadedGeneration:
         self.n_reads += 1
+        if self.number == 0:
+            raise NotServing("the server is starting", advice="/ready says when it answers")
         if self.generation is None or self.generation.number != self.number:
             routes = {one.deployment.route: one for one in self.models}
-            self.generation = FakeGeneration(self.number, routes)
+            self.generation = LoadedGeneration(self.number, routes)
         return self.generation
 
     def status(self) -> Status:
@@ -193,7 +191,7 @@ class FakeServer:
             self.swap(self.after_reload)
         return self.status()
 
-    def swap(self, models: list[FakeServed]) -> None:
+    def swap(self, models: list[ServedModel]) -> None:
         self.models, self.number = models, self.number + 1
 
     def asgi(self, **changes: Any) -> Any:

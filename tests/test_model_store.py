@@ -191,3 +191,11 @@ def test_a_file_in_the_place_of_the_folder_is_named_too(tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(ProcessError, match="cannot be written: Not a directory"):
         ModelStore(tmp_path / "home/store")
+
+
+@pytest.mark.parametrize("digest", ["", "..", "../../etc", "0" * 63, "A" * 64])
+def test_what_is_no_digest_never_becomes_a_path(tmp_path, digest):
+    store = ModelStore(tmp_path / "store")
+    for method in (store.path, store.verify, store.record, store.discard):
+        with pytest.raises(VersionCorrupt, match="no digest"):
+            method(digest)

@@ -127,6 +127,7 @@ def test_one_request_is_expanded_into_rows_with_plain_values():
     columns["x"][0], columns["note"][0], columns["at"][0] = np.nan, None, np.datetime64("NaT")
     assert len(runtime.predict(columns)) == 3
     assert (seen[-1]["x"], seen[-1]["note"], seen[-1]["at"]) == (None, None, None)
+    assert runtime.predict_rows({"days": np.array([4.0])}).outputs["prediction"].tolist() == [4.0]
     runtime.warm()
     with pytest.raises(RequestMalformed, match="several rows from one"):
         runtime.predict({name: np.concatenate([v, v]) for name, v in columns.items()})

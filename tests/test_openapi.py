@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import COLUMNS, FakeRuntime, FakeServer, nothing_served, served
 
 from greenroom import App, Gate, Model, Route, regression
 from greenroom.examples import example_request
-from greenroom.metrics import Predictions
+from greenroom.predictions import Predictions
 from greenroom.request import RequestType
 from greenroom.schema import Column, Schema
+from servers import COLUMNS, FakeRuntime, FakeServer, nothing_served, served, with_status
 
 EVERY_KIND = (
     Column("n", minimum=0.5, maximum=2.5, unit="USD", description="An amount."),
@@ -135,6 +135,7 @@ def test_a_reply_is_described_field_by_field():
     reply = FakeServer([served()]).predict().json()
     assert set(schemas["credit.Reply"]["properties"]) == set(reply)
     assert list(schemas["credit.Reply"]["properties"]["probabilities"]["properties"]) == ["0", "1"]
+    assert schemas["credit.Reply"]["properties"]["prediction"]["enum"] == [0, 1]
     several = FakeServer([served()]).predict([{"age": 1, "Number30_59": 2}]).json()
     assert set(schemas["credit.Replies"]["properties"]) == set(several)
     one = schemas["credit.Replies"]["properties"]["predictions"]["items"]["properties"]
@@ -166,25 +167,16 @@ def test_a_model_without_a_version_is_described_with_the_reason():
 
 def test_generated_data_is_said():
     runtime = FakeRuntime(Schema(COLUMNS))
-    model = served(runtime=runtime)
-    import msgspec
-
-    serving = msgspec.structs.replace(model.deployment.serving, generated_data=True)
-    model.deployment = msgspec.structs.replace(model.deployment, serving=serving)
+    model = with_status(served(runtime=runtime), generated_data=True)
     assert "generated data" in described(model)["paths"]["/predict"]["post"]["description"]
 
 
 def test_it_changes_when_the_generation_does_and_only_then():
     server = FakeServer([served(version="3")])
     wider = FakeRuntime(Schema((*COLUMNS, Column("debt"))))
-
-    def swap_after(app):
-        server.swap([served(version="4", runtime=wider)])
-        return app
-
     first, again = server.requests(("GET", "/openapi.json", {}), ("GET", "/openapi.json", {}))
     assert first.content == again.content
-    swap_after(server)
+    server.swap([served(version="4", runtime=wider)])
     second = server.get("/openapi.json").json()
     assert "version 3" in first.text
     assert "version 4" in second["paths"]["/predict"]["post"]["description"]
@@ -230,4 +222,4 @@ def test_an_apps_own_pages_and_every_route_are_in_it():
 def test_a_name_with_a_space_is_spelled_as_a_path_and_a_component_may_be():
     document = described(served("my model"))
     assert "/models/my%20model/predict" in document["paths"]
-    assert "my-20model.Row" in document["components"]["schemas"]
+    assert "my_x20_model.Row" in document["components"]["schemas"]

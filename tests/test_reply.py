@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenroom.errors import AppError
-from greenroom.metrics import Predictions
+from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
 from greenroom.task import anomaly, classification, classification_outputs, forecast, regression
 

@@ -220,8 +220,9 @@ def test_what_the_store_remembers_is_served_while_the_registry_is_still_away(
             await server.until(lambda: follower.accepted_versions == ["8"])
             assert (await server.get())["version"] == "8"
             assert server.supervisor.status.health == "healthy"
-            assert server.events[:2] == [
+            assert server.events[:3] == [
                 "M: version 7 (Production) is served",
+                "MLflow answers at http://registry",
                 "M: version 8 (Production) is served",
             ]
 

@@ -189,8 +189,11 @@ def test_a_real_server_is_started_adopted_after_its_parent_was_killed_and_stoppe
     told: list[str] = []
     server = TrackingServer(uri, tmp_path, on_progress=lambda text, share: told.append(text))
     try:
-        server.ensure()
+        server.start()
         assert server.state == "adopted"
+        assert server.starting
+        server.wait()
+        assert not server.starting
         assert told[0] == "MLflow is starting: 0 s"
         assert server.answers()
         assert (tmp_path / "mlflow" / "mlflow.db").exists()

@@ -220,7 +220,7 @@ def _instant(text: str) -> datetime:
 def _broken_rules(values: npt.NDArray[Any], column: Column) -> Iterator[tuple[str, _Mask]]:
     """Yield the rules of a column's kind and range, with the rows that break each.
 
-    A missing value breaks none: all comparisons with NaN and NaT are false.
+    A missing value breaks none.
     """
     if column.numeric:
         yield "not finite", np.isinf(values)
@@ -237,7 +237,10 @@ def _broken_rules(values: npt.NDArray[Any], column: Column) -> Iterator[tuple[st
         known = {*column.categories, None}
         yield "not one of the categories", np.array([v not in known for v in values.tolist()])
     if column.kind == "date":
-        yield "a time of day, not a date", values != values.astype("datetime64[D]")
+        yield (
+            "a time of day, not a date",
+            ~np.isnat(values) & (values != values.astype("datetime64[D]")),
+        )
 
 
 def _misfits(name: str, problems: list[tuple[str, _Mask]]) -> Iterator[Misfit]:

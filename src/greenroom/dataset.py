@@ -4,17 +4,15 @@ CSV and Parquet, from the app's folder or any fsspec address, or rows that a fun
 returns. Everything that does not fit is reported at once, by column and line, never with a value.
 Data are generated only when that was asked for and the file is not there, and are marked as such.
 
-Casting values is :mod:`greenroom.casting`'s business, and dividing the rows
-:mod:`greenroom.split`'s.
+Parsing files is :mod:`greenroom.table_files`' business, casting values :mod:`greenroom.casting`'s,
+and dividing the rows :mod:`greenroom.split`'s.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +26,11 @@ from greenroom.errors import DataError, DataMissing
 from greenroom.fingerprint import content_hash, file_digest
 from greenroom.progress import OnProgress, silent
 from greenroom.schema import Column, Columns
+from greenroom.table_files import Places, read_table
 
 LABEL_TASKS: Final = frozenset({"classification", "anomaly"})
 """Tasks whose target is a class; others' is a number."""
 
-_PARQUET_MAGIC: Final = b"PAR1"
-_SHOWN_ROWS: Final = 3
 _SCHEMES: Final = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
 
 
@@ -110,6 +107,25 @@ def load_dataset(
     return _checked(model, _parsed(model, data), on_progress)
 
 
+def require_dataset(model: Model, folder: Path, *, generated: bool = False) -> None:
+    """Say whether a model's data are to be had, without reading them.
+
+    Parameters
+    ----------
+    model, folder, generated
+        As for :func:`load_dataset`.
+
+    Raises
+    ------
+    DataMissing
+        When :func:`load_dataset` would, too. An address that cannot be asked counts as there.
+    """
+    if not isinstance(model.dataset, str) or (generated and model.generated is not None):
+        return
+    if not _exists(model.dataset, folder):
+        raise _missing(model, folder)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
     """What was found: Arrow arrays by name, and how to speak about the rows in it."""
@@ -120,8 +136,7 @@ class _Source:
     ignored: tuple[str, ...]
     problems: tuple[str, ...] = ()
     dataset_hash: str = ""
-    place: str = "row"
-    first: int = 1
+    places: Places = field(default_factory=Places)
     generated: bool = False
 
 
@@ -203,15 +218,9 @@ def _described(misfits: Sequence[Misfit], found: _Source) -> list[str]:
     return [
         f"column {misfit.column!r}: {len(misfit.rows)} "
         f"{'value is' if len(misfit.rows) == 1 else 'values are'} {misfit.problem} "
-        f"({_places(found.place, misfit.rows, found.first)})"
+        f"({found.places.of(misfit.rows)})"
         for misfit in misfits
     ]
-
-
-def _places(place: str, rows: Sequence[int] | npt.NDArray[np.intp], first: int) -> str:
-    shown = [str(int(row) + first) for row in rows[:_SHOWN_ROWS]]
-    more = ", ..." if len(rows) > _SHOWN_ROWS else ""
-    return f"{place}{'s' if len(rows) > 1 else ''} {', '.join(shown)}{more}"
 
 
 def _wanted(model: Model) -> list[str]:
@@ -237,6 +246,18 @@ def _read_bytes(source: str, folder: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise DataError(f"dataset {source} cannot be read: {reason}") from error
+
+
+def _exists(source: str, folder: Path) -> bool:
+    if "://" not in source:
+        return (folder / source).exists()
+    try:
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(source)
+        return bool(filesystem.exists(path))
+    except (ImportError, OSError, ValueError):
+        return True  # reading it says what is wrong
 
 
 def _missing(model: Model, folder: Path) -> DataMissing:
@@ -289,103 +310,13 @@ def _from_arrays(
 
 def _parsed(model: Model, data: bytes) -> _Source:
     source = str(model.dataset)
-    name = model.dataset_name or re.sub(r".*/", "", source)
-    digest = file_digest([data])
-    if data[: len(_PARQUET_MAGIC)] == _PARQUET_MAGIC:
-        return _from_parquet(model, data, name, source, digest)
-    return _from_csv(model, data, name, source, digest)
-
-
-def _from_parquet(model: Model, data: bytes, name: str, source: str, digest: str) -> _Source:
-    from pyarrow import parquet
-
-    wanted = _wanted(model)
-    try:
-        with parquet.ParquetFile(pa.BufferReader(data)) as file:
-            names = file.schema_arrow.names
-            table = file.read(columns=[column for column in wanted if column in names])
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"dataset {source} cannot be read as Parquet") from error
+    found = read_table(data, _wanted(model), source)
     return _Source(
-        name=name,
+        name=model.dataset_name or re.sub(r".*/", "", source),
         source=source,
-        table={column: table[column] for column in table.column_names},
-        ignored=tuple(column for column in names if column not in wanted),
-        dataset_hash=digest,
+        table=found.columns,
+        ignored=found.ignored,
+        problems=found.problems,
+        dataset_hash=file_digest([data]),
+        places=found.places,
     )
-
-
-def _from_csv(model: Model, data: bytes, name: str, source: str, digest: str) -> _Source:
-    """Read the model's columns as texts; what they mean is decided by the app's columns alone."""
-    header = _header(data, source)
-    wanted = [column for column in _wanted(model) if column in header]
-    doubled = [column for column in wanted if header.count(column) > 1]
-    table, refused = _read_csv(data, wanted, source, one_column=len(header) == 1)
-    problems = [f"column {column!r} is there more than once" for column in doubled]
-    if refused:
-        counted = "1 line has" if len(refused) == 1 else f"{len(refused)} lines have"
-        problems.append(
-            f"{counted} another number of fields than the header's {len(header)} "
-            f"({_places('line', refused, 0)})"
-        )
-    n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    by_line = n_lines == table.num_rows + 1  # else values hold line breaks, or lines were refused
-    return _Source(
-        name=name,
-        source=source,
-        table={column: table[column] for column in table.column_names},
-        ignored=tuple(column or "(unnamed)" for column in header if column not in wanted),
-        problems=tuple(problems),
-        dataset_hash=digest,
-        place="line" if by_line else "row",
-        first=2 if by_line else 1,
-    )
-
-
-def _header(data: bytes, source: str) -> list[str]:
-    try:
-        header = next(csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")), [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"dataset {source} is neither Parquet nor CSV in UTF-8") from error
-    if not header:
-        raise DataError(f"dataset {source} is empty", advice="its first line must name the columns")
-    return header
-
-
-def _read_csv(
-    data: bytes, wanted: list[str], source: str, *, one_column: bool
-) -> tuple[pa.Table, list[int]]:
-    """Return the columns as texts, and the lines that have too many or too few fields."""
-    from pyarrow import csv as arrow_csv
-
-    refused: list[int | None] = []
-
-    def refuse(row: Any) -> str:
-        refused.append(row.number)  # known only when one thread reads
-        return "skip"
-
-    def read(*, use_threads: bool) -> pa.Table:
-        return arrow_csv.read_csv(
-            pa.BufferReader(data),
-            read_options=arrow_csv.ReadOptions(use_threads=use_threads),
-            parse_options=arrow_csv.ParseOptions(
-                newlines_in_values=True,
-                ignore_empty_lines=not one_column,
-                invalid_row_handler=refuse,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=wanted or None,
-                column_types=dict.fromkeys(wanted, pa.string()),
-            ),
-        )
-
-    try:
-        table = read(use_threads=True)
-        if refused:
-            refused.clear()
-            table = read(use_threads=False)
-    except pa.ArrowInvalid as error:
-        # Arrow's message may quote the line, and a line may be private.
-        reason = "is not in UTF-8" if "UTF8" in str(error) else "cannot be read as CSV"
-        raise DataError(f"dataset {source} {reason}") from error
-    return table.select(wanted), [number for number in refused if number is not None]

@@ -14,7 +14,7 @@ import html
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from openapi_ui_bundles import redoc, swagger_ui
 from starlette.requests import Request
@@ -24,11 +24,9 @@ from starlette.staticfiles import StaticFiles
 
 from greenroom import __version__
 from greenroom.examples import example_request
+from greenroom.inference import ServedModel
 from greenroom.openapi import Operation, PredictOperation, build_openapi
 from greenroom.pages import GENERATED_DATA, predict_path
-
-if TYPE_CHECKING:
-    from greenroom.inference import ServedModel
 
 __all__ = ["describe", "docs_routes"]
 
@@ -86,9 +84,9 @@ def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
         summary=summary,
         description=description,
         schema=runtime.schema,
-        task=runtime.task,
-        fields=served.reply_type.fields,
-        class_names=served.reply_type.class_names,
+        task=served.reply_type.task,
+        fields=served.reply_type.fields_for([output.name for output in runtime.task.outputs]),
+        classes=dict(zip(runtime.classes, served.reply_type.class_names, strict=True)),
         expands=runtime.expands,
         example=example_request(runtime.schema, given),
     )

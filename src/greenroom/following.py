@@ -11,6 +11,7 @@ that something changed, and a model's versions are asked for only then, and from
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -252,11 +253,11 @@ class Follower:
         followed.chosen = chosen_version(followed.accepted, selected)
         followed.problems = problems_of(target, model, selected, followed.chosen)
         followed.hint = model
-        deployment = (
-            nothing_selected(target, model)
-            if followed.chosen is None
-            else self._selected(followed, followed.chosen, now_s)
-        )
+        if followed.chosen is None:
+            followed.rejection = None
+            deployment = nothing_selected(target, model)
+        else:
+            deployment = self._selected(followed, followed.chosen, now_s)
         followed.offered = self._described(followed, deployment)
         followed.checked_at_s = now_s
 
@@ -266,6 +267,9 @@ class Follower:
             digest = self._fetched(followed, version, now_s)
             rejection = followed.rejection
             if rejection is not None and rejection.holds_for(version, digest):
+                followed.rejection = dataclasses.replace(
+                    rejection, updated_at_ms=version.updated_at_ms
+                )
                 return followed.as_before(rejection.problem)
             followed.rejection = None
             directory = self._store.path(digest)

@@ -70,7 +70,8 @@ class Gate:
         Decision
             ``passed``, and a sentence for each comparison that was made.
         """
-        failures, successes = [], []
+        failures: list[str] = []
+        successes: list[str] = []
         if not math.isfinite(challenger):
             failures.append(f"{self.metric} is not a finite number")
         elif champion is not None and not math.isfinite(champion):
@@ -93,13 +94,16 @@ class Gate:
             lead = _lead(challenger, self.minimum, greater_is_better)
             bound = "minimum" if greater_is_better else "maximum"
             text = f"{self.metric} {challenger:.6g}, {bound} {self.minimum:.6g}"
-            yield lead >= 0, text if lead >= 0 else f"{text}: misses it by {-lead:.6g}"
+            yield lead >= 0, text if lead >= 0 else f"{text}: misses it by {float(-lead):.6g}"
         if champion is not None:
             lead = _lead(challenger, champion, greater_is_better)
             passed = lead + Decimal(str(float(self.tolerance))) >= 0
             text = f"{self.metric} {challenger:.6g}, the present version's {champion:.6g}"
             allowed = f" (tolerance {self.tolerance:.6g})" if self.tolerance else ""
-            yield passed, f"{text}{allowed}" if passed else f"{text}: worse by {-lead:.6g}{allowed}"
+            yield (
+                passed,
+                f"{text}{allowed}" if passed else f"{text}: worse by {float(-lead):.6g}{allowed}",
+            )
 
 
 def _lead(value: float, other: float, greater_is_better: bool) -> Decimal:

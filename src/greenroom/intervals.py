@@ -43,7 +43,9 @@ def wilson(successes: float, n: int) -> Interval | None:
     centre = share + Z**2 / (2 * n)
     spread = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     scale = 1 + Z**2 / n
-    return Interval(max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    low = (centre - spread) / scale if successes > 0 else 0.0  # exact, where rounding is not
+    high = (centre + spread) / scale if successes < n else 1.0
+    return Interval(low, high)
 
 
 def f1_interval(found: Counts) -> Interval | None:

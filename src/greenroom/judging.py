@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias
 
-from greenroom.errors import VersionCorrupt
+from greenroom.errors import PromotionError, VersionCorrupt
 from greenroom.evidence import HoldOut, common, read_holdout
 from greenroom.gate import Decision, Gate
 from greenroom.manifest import FOLDER, HOLDOUT_FILE, MANIFEST_FILE, Manifest, read_manifest
-from greenroom.metrics import Metric
+from greenroom.metrics import Metric, evaluate
 from greenroom.registry import ModelVersion, Registry
 from greenroom.selector import Selector
 from greenroom.task import Task
@@ -188,6 +188,35 @@ def read_carried(registry: Registry, version: ModelVersion) -> Carried | None:
         return Carried(manifest, read_holdout(directory / HOLDOUT_FILE, manifest.classes))
 
 
+def gate_of(registry: Registry, name: str, version: str | None = None) -> tuple[Gate, str]:
+    """Return the gate that a version was trained for, and its task's name.
+
+    Parameters
+    ----------
+    version : str, optional
+        Default: the newest.
+
+    Raises
+    ------
+    PromotionError
+        When there is no version, or it was not trained by Greenroom and says nothing of a gate.
+    """
+    if version is None:
+        newest = registry.resolve(name, Selector("latest", "latest")).versions
+        if not newest:
+            raise PromotionError(f"{name} has no version to promote", advice="train one")
+        found = newest[0]
+    else:
+        found = registry.version(name, version)
+    carried = read_carried(registry, found)
+    if carried is None:
+        raise PromotionError(
+            f"{name} version {found.version} was not trained by Greenroom and names no gate",
+            advice="promote it from the folder of its app, or without the gate",
+        )
+    return carried.manifest.gate, carried.manifest.task
+
+
 def _champion(
     registry: Registry, name: str, selector: Selector, gate: Gate, version: str
 ) -> ModelVersion | None:
@@ -200,9 +229,10 @@ def _champion(
 
 def _figure(metric: Metric, holdout: HoldOut) -> tuple[float, str]:
     """Compute the metric, and say why not where it cannot be computed."""
-    if metric.needs_truth and holdout.y is None:
-        return math.nan, f"{metric.name} needs the truth, and the held-out rows hold none"
-    return float(metric.compute(holdout.y, holdout.predictions)), ""
+    figures = evaluate((metric,), holdout.y, holdout.predictions, intervals=False)
+    if metric.name in figures:
+        return figures[metric.name], ""
+    return math.nan, f"{metric.name} is undefined on the {len(holdout)} held-out rows"
 
 
 def _refused(gate: Gate, problem: str, challenger: float = math.nan) -> Decision:

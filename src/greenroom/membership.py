@@ -12,8 +12,8 @@ import itertools
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 from greenroom import errors
 from greenroom.control import (
@@ -32,23 +32,18 @@ from greenroom.control import (
     Updated,
     open_to_supervisor,
 )
-from greenroom.errors import GreenroomError, ProcessError
+from greenroom.errors import GreenroomError, ProcessError, VersionError
 from greenroom.generation import Generation
 from greenroom.status import Status
 
 log = logging.getLogger(__name__)
-
-_Message: TypeAlias = MutableMapping[str, Any]
-_Receive: TypeAlias = Callable[[], Awaitable[_Message]]
-_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
-AsgiApp: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class Prepares(Protocol):
     """What loads generations: :class:`greenroom.inference.Engine`."""
 
     def prepare(self, generation: Generation) -> None:
-        """Load and warm every deployment, or raise a GreenroomError naming the model."""
+        """Load and warm every deployment, or raise a VersionError naming the model."""
 
     def keep(self, number: int) -> None:
         """Drop every generation but this one."""
@@ -87,6 +82,19 @@ class Membership:
         if self._status is None:
             raise ProcessError("the worker has not joined yet")
         return self._status
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """Join, and leave in the end: what an ASGI app's lifespan is made of.
+
+        The web server accepts connections once the start-up is complete, so not before this worker
+        has joined.
+        """
+        try:
+            await self.join()
+            yield
+        finally:
+            await self.leave()
 
     async def join(self) -> None:
         """Return when this worker has prepared what is committed and may accept connections.
@@ -174,46 +182,14 @@ class Membership:
             began = time.perf_counter()
             try:
                 await asyncio.to_thread(self._engine.prepare, generation)
-            except GreenroomError as error:
-                channel.send(Failed(generation.number, _model(error), str(error)))
+            except VersionError as error:
+                channel.send(Failed(generation.number, error.model, str(error)))
             except Exception as error:
                 log.exception("generation %d does not load", generation.number)
                 problem = f"{type(error).__name__}: {error}"
-                channel.send(Failed(generation.number, _model(error), problem))
+                channel.send(Failed(generation.number, "", problem))
             else:
                 channel.send(Prepared(generation.number, time.perf_counter() - began))
-
-
-def joining(app: AsgiApp, membership: Membership) -> AsgiApp:
-    """Wrap an ASGI app so that it is only served between joining and leaving.
-
-    The web server accepts connections once the app has said that its start-up is complete: that
-    word is held back until the worker has joined.
-    """
-
-    async def joined(scope: _Message, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "lifespan":
-            await app(scope, receive, send)
-            return
-
-        async def hold_back(message: _Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                try:
-                    await membership.join()
-                except GreenroomError as error:
-                    message = {"type": "lifespan.startup.failed", "message": str(error)}
-            elif message["type"] == "lifespan.shutdown.complete":
-                await membership.leave()
-            await send(message)
-
-        await app(scope, receive, hold_back)
-
-    return joined
-
-
-def _model(error: Exception) -> str:
-    """Which model an error is about, where the engine said so."""
-    return str(getattr(error, "model", ""))
 
 
 def _error(answer: Answer) -> GreenroomError:

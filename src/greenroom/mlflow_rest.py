@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -81,6 +82,8 @@ class MlflowRest:
                 verify=_verification(parts.scheme, environment),
                 auth=_credentials(environment),
                 headers=_authorization(environment),
+                # A proxy of the environment's never stands between this machine and itself.
+                trust_env=not _loopback(parts.hostname),
             )
         except httpx.InvalidURL as error:
             raise RegistryError(f"{self.uri!r} is not an address: {error}") from error
@@ -218,6 +221,13 @@ def _split(uri: str) -> SplitResult:
 def _without_credentials(parts: SplitResult) -> str:
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _json_object(response: httpx.Response) -> dict[str, Any] | None:

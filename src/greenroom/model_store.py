@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Collection, Iterator
@@ -42,6 +43,7 @@ LEFT_OUT: Final = frozenset({"registered_model_meta"})
 ABANDONED_AFTER_S: Final = 24 * 3600.0
 """What is that old in staging was left there by a process that was killed."""
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _T = TypeVar("_T")
 
 
@@ -152,7 +154,17 @@ class ModelStore:
         return digest
 
     def path(self, digest: str) -> Path:
-        """Return where a version's files are, whether they are there or not."""
+        """Return where a version's files are, whether they are there or not.
+
+        Raises
+        ------
+        VersionCorrupt
+            When ``digest`` is none. It may come from a registry, and names a folder here.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise VersionCorrupt(
+                "what its tag says is no digest", advice="register the version anew"
+            )
         return self._versions / digest
 
     def verify(self, digest: str) -> Path:
@@ -163,8 +175,8 @@ class ModelStore:
         VersionCorrupt
             When it is not in the store, or a file is missing, changed or one too many: named.
         """
-        record = self.record(digest)
         path = self.path(digest)
+        record = self.record(digest)
         if record is None or not path.is_dir():
             raise VersionCorrupt(
                 f"the model store has no version with digest {digest[:12]}",
@@ -182,7 +194,7 @@ class ModelStore:
 
     def record(self, digest: str) -> Record | None:
         """Return what the store knows about a version; None where it knows nothing."""
-        return _read(self._records / f"{digest}.json", Record)
+        return _read(self._records / f"{self.path(digest).name}.json", Record)
 
     def find(self, provenance: Provenance) -> str:
         """Return the digest of the version that came from there; empty when there is none."""
@@ -193,11 +205,12 @@ class ModelStore:
 
     def discard(self, digest: str) -> None:
         """Remove a version; one that is not there is no error."""
+        path = self.path(digest)
         with self._writing():
             # Out of the way first, by a rename: nobody sees half of it.
             away = self._staging / uuid4().hex
             with contextlib.suppress(FileNotFoundError):
-                self.path(digest).rename(away)
+                path.rename(away)
             (self._records / f"{digest}.json").unlink(missing_ok=True)
             shutil.rmtree(away, ignore_errors=True)
 

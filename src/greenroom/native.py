@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -29,6 +29,10 @@ from greenroom.task import Task, classification, regression
 
 Apply: TypeAlias = Callable[[Any], Predictions]
 """``X -> predictions``, with X of shape (n_samples, n_features)."""
+
+CLOSE: Final = 1e-9
+"""A frame lies in memory column by column, an array row by row. BLAS sums in another order then,
+which moves a linear model's last bits (seen on 145 of 569 rows of the breast cancer data)."""
 
 
 class NativeRuntime:
@@ -129,8 +133,10 @@ class NativeRuntime:
         RequestMalformed
             When the version expands requests, and there are several.
         """
-        if self.expands:
-            columns = self._expanded(columns)
+        return self.predict_rows(self._expanded(columns) if self.expands else columns)
+
+    def predict_rows(self, columns: Columns) -> Predictions:
+        """Answer rows as they are in the data: after ``expand`` and before ``features``."""
         entering = self._entering(columns)
         return self._apply(matrix(entering) if self._by_array else self._frame(entering))
 
@@ -219,12 +225,18 @@ def _problems(
 
 
 def _equal(a: Predictions, b: Predictions) -> bool:
-    """Whether two answers are the same, bit for bit but for missing values."""
+    """Whether two answers are the same: labels exactly, numbers within :data:`CLOSE`."""
     return a.outputs.keys() == b.outputs.keys() and all(
-        values.dtype == b.outputs[name].dtype
-        and np.array_equal(values, b.outputs[name], equal_nan=values.dtype.kind == "f")
-        for name, values in a.outputs.items()
+        _equal_values(values, b.outputs[name]) for name, values in a.outputs.items()
     )
+
+
+def _equal_values(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype.kind == "f":
+        return bool(np.allclose(a, b, rtol=CLOSE, atol=CLOSE, equal_nan=True))
+    return np.array_equal(a, b)
 
 
 def _plain(value: Any, kind: str) -> Any:

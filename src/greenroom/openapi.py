@@ -56,8 +56,8 @@ class PredictOperation:
         What a reply holds.
     fields : mapping of str to str
         The fields of a reply and their sources.
-    class_names : sequence of str
-        A classifier's labels.
+    classes : mapping
+        A classifier's labels, and how each is spelled as the name of a field.
     expands : bool
         Whether one request is answered with several rows.
     example : mapping
@@ -71,7 +71,7 @@ class PredictOperation:
     schema: Schema | None = None
     task: Task | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
-    class_names: Sequence[str] = ()
+    classes: Mapping[Any, str] = field(default_factory=dict)
     expands: bool = False
     example: Mapping[str, Any] = field(default_factory=dict)
 
@@ -169,8 +169,8 @@ def _predict_operation(
         good: dict[str, Any] = {"schema": {"type": "object"}}
     else:
         row, reply = _reference(model, "Row"), _reference(model, "Reply")
-        many = {"type": "array", "items": row, "minItems": 1}
-        instances = _object({"instances": many}, required=["instances"])
+        many = {"title": "Several rows", "type": "array", "items": row, "minItems": 1}
+        instances = _object({"instances": many}, required=["instances"], title="Instances")
         one_row = model.expands
         body = {"schema": row if one_row else {"oneOf": [row, many, instances]}}
         body["examples"] = _examples(model)
@@ -231,7 +231,7 @@ def _model_schemas(model: PredictOperation) -> dict[str, Any]:
     per_row, shared = {}, {}
     for name, source in model.fields.items():
         if source in outputs:
-            per_row[name] = _output(outputs[source], model.class_names)
+            per_row[name] = _output(outputs[source], model.classes)
         elif source == "prediction_id":
             per_row[name] = _REPLY_FIELDS[source]
         else:
@@ -240,8 +240,10 @@ def _model_schemas(model: PredictOperation) -> dict[str, Any]:
     rows = {"type": "array", "items": _object(per_row), "description": "One for each row."}
     return {
         _component(model, "Row"): _row(model.schema),
-        _component(model, "Reply"): _object(in_order),
-        _component(model, "Replies"): _object({"predictions": rows, **shared}),
+        _component(model, "Reply"): _object(in_order, title="Reply to one row"),
+        _component(model, "Replies"): _object(
+            {"predictions": rows, **shared}, title="Reply to several rows"
+        ),
     }
 
 
@@ -262,11 +264,17 @@ _REPLY_FIELDS: Final[dict[str, dict[str, Any]]] = {
 def _row(schema: Schema) -> dict[str, Any]:
     required = [column.request_name for column in schema if not column.nullable]
     properties = {column.request_name: _column(column) for column in schema}
-    return {**_object(properties, required=required), "additionalProperties": False}
+    return {
+        **_object(properties, required=required, title="One row"),
+        "additionalProperties": False,
+    }
 
 
-def _object(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "object", "properties": dict(properties)}
+def _object(
+    properties: Mapping[str, Any], *, required: Sequence[str] = (), title: str = ""
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"title": title} if title else {}
+    found |= {"type": "object", "properties": dict(properties)}
     if required:
         found["required"] = list(required)
     return found
@@ -312,7 +320,7 @@ def _short(value: float) -> float:
     return int(value) if abs(value) <= LARGEST_INTEGER and float(value).is_integer() else value
 
 
-def _output(output: Output, class_names: Sequence[str]) -> dict[str, Any]:
+def _output(output: Output, classes: Mapping[Any, str]) -> dict[str, Any]:
     """Describe a field of a reply. A number that is not finite is null, and so is one not given."""
     found: dict[str, Any] = {"description": output.description}
     match output.kind:
@@ -324,10 +332,13 @@ def _output(output: Output, class_names: Sequence[str]) -> dict[str, Any]:
             found |= {"type": ["array", "null"], "items": {"type": "string"}}
         case "by_class":
             share = {"type": ["number", "null"]}
-            properties = dict.fromkeys(class_names, share)
+            properties = dict.fromkeys(classes.values(), share)
             found |= {"type": ["object", "null"], "properties": properties}
         case "label":
-            found["type"] = ["string", "number", "boolean", "null"]
+            if classes:
+                found["enum"] = list(classes)
+            else:
+                found["type"] = ["string", "number", "boolean", "null"]
     return found
 
 
@@ -345,6 +356,9 @@ def _operation_id(method: str, path: str) -> str:
 
 
 def _identifier(text: str) -> str:
-    """Spell a name with what OpenAPI allows, so that different names stay different."""
-    kept = (c if c.isascii() and (c.isalnum() or c in "._") else f"-{ord(c):x}" for c in text)
-    return "".join(kept)
+    """Spell a name with the characters that OpenAPI allows."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-._") else _code(c) for c in text)
+
+
+def _code(character: str) -> str:
+    return f"_x{ord(character):x}_"

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from greenroom.errors import NotServing
 from greenroom.generation import Deployment
+from greenroom.inference import ServedModel
 from greenroom.manifest import Manifest
 from greenroom.schema import Column
 from greenroom.status import ModelStatus, Status
-
-if TYPE_CHECKING:
-    from greenroom.inference import ServedModel
 
 __all__ = [
     "GENERATED_DATA",

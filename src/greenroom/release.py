@@ -6,33 +6,50 @@ other. Where the selector is ``latest``, registering is deploying: the gate then
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from greenroom.app import App, Model
-from greenroom.errors import NothingSelected, NotInRegistry, PromotionRefused
+from greenroom.errors import PromotionRefused, VersionError
+from greenroom.evidence import HoldOut
+from greenroom.judging import Judgement, judge
 from greenroom.progress import OnProgress, silent
-from greenroom.promotion import Judgement, judge_latest, promote, record_refusal
-from greenroom.registry import Registry
+from greenroom.promotion import promote, record_refusal, record_registration
+from greenroom.registry import ModelVersion, Registry
+from greenroom.runtime import load_runtime
+from greenroom.schema import take
 from greenroom.selector import Selector
-from greenroom.settings import Settings
+from greenroom.settings import ModelSettings, Settings
 from greenroom.training import Trained, register, train_model
 
 Outcome = Literal["promoted", "registered", "refused", "unchanged"]
 
 
 @dataclass(frozen=True)
-class Release:
-    """What training one model led to.
+class Deployed:
+    """Under which registered name a model is deployed, and what selects its version."""
 
-    ``reasons`` are the gate's: why it was promoted, or why it was refused.
-    """
+    name: str
+    selector: Selector
+
+
+@dataclass(frozen=True)
+class Release:
+    """What training one model led to; ``reasons`` are the gate's, for or against."""
 
     trained: Trained
     outcome: Outcome
     version: str = ""
     reasons: tuple[str, ...] = ()
+
+
+def deployed(model: Model, settings: Settings) -> Deployed:
+    """Return the app's own name and selector, or those that the settings put in their place."""
+    given = settings.models.get(model.name, ModelSettings())
+    return Deployed(given.name or model.name, Selector.parse(given.serve or model.serve))
 
 
 def train_and_release(
@@ -59,15 +76,106 @@ def train_and_release(
     -----
     A refused promotion is not a failed training: it is an outcome.
     """
+    where = deployed(model, settings)
     trained = train_model(
-        app, model, folder, settings=settings, registry=registry, on_progress=on_progress
+        app,
+        model,
+        folder,
+        name=where.name,
+        settings=settings,
+        registry=registry,
+        on_progress=on_progress,
     )
-    if trained.unchanged:
-        return _unchanged(trained, registry, settings, who, promotes)
-    selector = deployed_selector(model, settings)
-    if selector.kind == "latest":
-        return _register_latest(trained, registry, who)
-    version = register(registry, trained).version
-    if not promotes or not selector.movable:
-        return Release(trained, "registered", version)
-    return _promote(trained, version, registry, selector, who, on_progress)
+    if where.selector.kind == "latest":
+        return _release_latest(trained, where, registry, who)
+    outcome: Outcome = "unchanged" if trained.unchanged else "registered"
+    version = trained.version or register(registry, trained, where.name).version
+    if not promotes or not where.selector.movable:
+        return Release(trained, outcome, version)
+    return _promote(trained, version, where, registry, who, on_progress)
+
+
+def _promote(
+    trained: Trained,
+    version: str,
+    where: Deployed,
+    registry: Registry,
+    who: str,
+    on_progress: OnProgress,
+) -> Release:
+    try:
+        promotion = promote(
+            registry,
+            where.name,
+            version,
+            selector=where.selector,
+            gate=trained.model.gate,
+            task=trained.model.task,
+            who=who,
+            evidence=_foreign_evidence(registry, trained),
+            on_progress=on_progress,
+        )
+    except PromotionRefused as refusal:
+        return Release(trained, "refused", version, (refusal.message,))
+    if not promotion.changed:
+        return Release(trained, "unchanged", version)
+    return Release(trained, "promoted", version, _reasons(promotion.judgement))
+
+
+def _reasons(judgement: Judgement | None) -> tuple[str, ...]:
+    if judgement is None:
+        return ()
+    rows = f"on {judgement.n_rows:,} rows, {judgement.independence}"
+    return tuple(f"{reason} ({rows})" for reason in judgement.decision.reasons)
+
+
+def _release_latest(
+    trained: Trained, where: Deployed, registry: Registry, who: str
+) -> Release:
+    """Judge first: a version that is registered under ``latest`` is served."""
+    if trained.unchanged or trained.fitted is None:
+        return Release(trained, "unchanged", trained.version)
+    registry.create_model(where.name)
+    judgement = judge(
+        registry,
+        where.name,
+        trained.fitted.holdout,
+        selector=where.selector,
+        gate=trained.model.gate,
+        task=trained.model.task,
+        evidence=_foreign_evidence(registry, trained),
+    )
+    data = trained.dataset.content_hash
+    reasons = _reasons(judgement)
+    if not judgement.decision.passed:
+        record_refusal(registry, where.name, judgement, who=who, content_hash=data)
+        return Release(trained, "refused", "", reasons)
+    version = register(registry, trained, where.name).version
+    record_registration(registry, where.name, version, judgement, who=who, content_hash=data)
+    return Release(trained, "promoted", version, reasons)
+
+
+def _foreign_evidence(
+    registry: Registry, trained: Trained
+) -> Callable[[ModelVersion], HoldOut | None]:
+    """Let a champion that Greenroom did not train predict the rows that this training held out.
+
+    What was held out from *its* training nobody can say, and the record says so.
+    """
+
+    def evidence(version: ModelVersion) -> HoldOut | None:
+        if trained.prepared is None or trained.fitted is None:
+            return None
+        holdout = trained.fitted.holdout
+        columns = take(trained.dataset.columns, trained.prepared.holdout)
+        with tempfile.TemporaryDirectory(prefix="greenroom-") as folder:
+            for file in registry.files(version):
+                registry.download(version, file.path, Path(folder))
+            try:
+                predictions = load_runtime(Path(folder)).predict(columns)
+            except (VersionError, KeyError, ValueError):
+                # It takes other columns, or does not load here: nothing to compare with.
+                return None
+        return HoldOut(holdout.keys, holdout.y, predictions)
+
+    return evidence

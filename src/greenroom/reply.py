@@ -8,7 +8,7 @@ share stands beside it once. HTTP is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy as np
 
 from greenroom.app import REPLY_SOURCES
 from greenroom.errors import AppError
-from greenroom.metrics import Predictions
+from greenroom.predictions import Predictions
 from greenroom.task import Task
 
 __all__ = ["ReplyType", "class_text", "to_json"]
@@ -151,6 +151,14 @@ class ReplyType:
             document["predictions"] = rows
         return self._encode(document)
 
+    def fields_for(self, given: Collection[str]) -> dict[str, str]:
+        """Return the fields of a reply, and their sources, when a model gives these outputs."""
+        return {
+            name: source
+            for name, source in self.fields.items()
+            if source in given or source not in self._outputs or self._asked_for
+        }
+
     def _layout(self, given: tuple[str, ...]) -> _Layout:
         """Return where everything goes when a model gives these outputs; made once for each."""
         if given not in self._layouts:
@@ -159,11 +167,7 @@ class ReplyType:
 
     def _lay_out(self, given: tuple[str, ...]) -> _Layout:
         filled = {*given, *self._constants, *_PER_REQUEST, _PER_ROW}
-        fields = {
-            name: source
-            for name, source in self.fields.items()
-            if source in filled or self._asked_for
-        }
+        fields = self.fields_for(given)
         of_row = {name: s for name, s in fields.items() if s == _PER_ROW or s in self._outputs}
         return _Layout(
             flat={name: self._constants.get(source) for name, source in fields.items()},

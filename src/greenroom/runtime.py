@@ -72,6 +72,9 @@ class Runtime(Protocol):
     def predict(self, columns: Columns) -> Predictions:
         """Answer the rows of a request, as the schema has them."""
 
+    def predict_rows(self, columns: Columns) -> Predictions:
+        """Answer rows as they are in the data: after ``expand`` and before ``features``."""
+
     def predict_matrix(self, X: npt.NDArray[np.float64]) -> Predictions:
         """Answer rows of shape (n_samples, n_columns), in the schema's order."""
 

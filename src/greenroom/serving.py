@@ -15,26 +15,24 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenroom.app import App
 from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing
-from greenroom.metrics import Predictions
+from greenroom.inference import Engine, ServedModel
 from greenroom.pages import not_serving, predict_path
-from greenroom.prediction_id import new_prediction_id, new_prediction_ids
-from greenroom.request import Rows
+from greenroom.prediction_id import new_prediction_id
 from greenroom.settings import Settings
 from greenroom.site import Models, Site
 from greenroom.status import Status
 
-if TYPE_CHECKING:
-    from greenroom.inference import Engine, ServedModel
-
 __all__ = ["build_asgi"]
+
+_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 
 LARGE_BODY_BYTES: Final = 65_536
 """From here on a body is decoded in the thread, so that other requests do not wait for it."""
@@ -115,9 +113,8 @@ class _Server:
         request_id = _request_id(headers)
         path = scope["path"]
         try:
-            models = self._current()
-            if path in models.by_path or path in self._declared:
-                served = models.by_path.get(path)
+            served = self._served(path)
+            if served is not None:
                 body = await self._predict(served, scope["method"], headers, receive)
                 if body is not None:
                     await _send(send, 200, body, _reply_headers(request_id))
@@ -130,6 +127,15 @@ class _Server:
             return
         scope["request_id"] = request_id
         await self._site(scope, receive, _giving_back(request_id, send))
+
+    def _served(self, path: str) -> ServedModel | None:
+        """Return the model that answers at ``path``; None when that is no prediction's path."""
+        try:
+            return self._current().by_path.get(path)
+        except NotServing:
+            if path in self._declared:
+                raise
+            return None
 
     def _current(self) -> Models:
         """Return what the committed generation answers with, read once for a request."""
@@ -144,7 +150,7 @@ class _Server:
 
     async def _predict(
         self,
-        served: ServedModel | None,
+        served: ServedModel,
         method: str,
         headers: Mapping[bytes, bytes],
         receive: Receive,
@@ -154,8 +160,6 @@ class _Server:
             raise HttpRefusal(
                 405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
             )
-        if served is None:
-            raise NotServing("the server is starting", advice="/ready says when it answers")
         if served.deployment.serving is None:
             raise not_serving(served.deployment)
         _require_json(headers)
@@ -186,30 +190,17 @@ class _Server:
 
     async def _answer(self, served: ServedModel, body: bytes) -> bytes:
         """Decode, predict, encode."""
-        began = time.perf_counter()
+        began_s = time.perf_counter()
         if len(body) < LARGE_BODY_BYTES:
-            rows = served.request_type.decode(body)
+            rows = served.decode(body)
         else:
-            rows = await self._in_thread(served.request_type.decode, body)
-        predictions = await self._in_thread(_predict_rows, served.runtime, rows)
-        return served.reply_type.encode(
-            predictions,
-            single=rows.single and not served.runtime.expands,
-            ids=new_prediction_ids(len(predictions)),
-            timestamp=_now(),
-            processing_time_ms=(time.perf_counter() - began) * 1_000,
-        )
+            rows = await self._in_thread(served.decode, body)
+        predictions = await self._in_thread(served.predict, rows)
+        return served.encode(rows, predictions, began_s)
 
-    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
+    def _in_thread(self, work: Callable[[_Given], _Result], given: _Given) -> Awaitable[_Result]:
         """Do long work without holding up the other requests."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
-
-
-def _predict_rows(runtime: Any, rows: Rows) -> Predictions:
-    """Have a runtime answer the rows of one request, the shortest way that it takes."""
-    if runtime.accepts_matrix:
-        return runtime.predict_matrix(rows.matrix())  # type: ignore[no-any-return]
-    return runtime.predict(rows.columns())  # type: ignore[no-any-return]
+        return asyncio.get_running_loop().run_in_executor(self._thread, work, given)
 
 
 def _declared_paths(app: App | None) -> frozenset[str]:
@@ -266,8 +257,3 @@ def _giving_back(request_id: str, send: Send) -> Send:
         await send(message)
 
     return send_with_id
-
-
-def _now() -> str:
-    """Return the present instant, UTC, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

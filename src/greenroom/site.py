@@ -8,9 +8,9 @@ predictions take is :mod:`greenroom.serving`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -24,15 +24,13 @@ from greenroom import app as apps
 from greenroom import pages
 from greenroom.docs_pages import describe, docs_routes
 from greenroom.error_replies import HttpRefusal, error_reply
-from greenroom.errors import VersionError
+from greenroom.errors import NotServing, VersionError
+from greenroom.inference import ServedModel
 from greenroom.openapi import Operation
 from greenroom.pages import Page
 from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
 from greenroom.status import Status
-
-if TYPE_CHECKING:
-    from greenroom.inference import ServedModel
 
 __all__ = ["Models", "Site"]
 
@@ -227,7 +225,8 @@ class Site:
     def _paths(self) -> str:
         operations = [endpoint.operation for endpoint in self._endpoints]
         found = [f"{operation.method} {operation.path}" for operation in operations]
-        found += [f"POST {path}" for path in self._models().by_path]
+        with suppress(NotServing):
+            found += [f"POST {path}" for path in self._models().by_path]
         return "there are " + ", ".join([*found, "GET /docs", "GET /redoc", "GET /openapi.json"])
 
 

@@ -17,7 +17,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -25,6 +25,7 @@ from greenroom import __version__
 from greenroom.background import in_background
 from greenroom.control import Answer, Ask, CommittedGeneration, WorkerSetup
 from greenroom.errors import GreenroomError, ProcessError, RegistryUnavailable, VersionUnloadable
+from greenroom.following import Follower
 from greenroom.generation import Deployment
 from greenroom.listening import listen, refuse_open
 from greenroom.rollout import Rollout
@@ -47,35 +48,10 @@ log = logging.getLogger(__name__)
 JITTER: Final = 0.1
 """Polls are so much earlier or later, so that servers do not ask in step."""
 
+AWAY_INTERVAL_S: Final = 5.0
+"""The longest pause between polls while the registry does not answer."""
+
 _STOP_MARGIN_S: Final = 3.0
-
-
-class Poll(Protocol):
-    """What a follower found: :class:`greenroom.following.Poll`."""
-
-    @property
-    def deployments(self) -> tuple[Deployment, ...]:
-        """What is to be served."""
-
-    @property
-    def registry(self) -> RegistryStatus:
-        """Whether the registry answers."""
-
-
-class Follows(Protocol):
-    """What knows the registry and the model store: :class:`greenroom.following.Follower`."""
-
-    def restore(self) -> tuple[Deployment, ...]:
-        """Return what can be served before the registry was asked."""
-
-    def poll(self, *, force: bool = False) -> Poll:
-        """Ask the registry; blocks."""
-
-    def accepted(self, deployments: tuple[Deployment, ...]) -> None:
-        """Note that all workers serve this."""
-
-    def rejected(self, deployment: Deployment, problem: str) -> None:
-        """Note that this did not load."""
 
 
 class Supervisor:
@@ -85,7 +61,7 @@ class Supervisor:
     ----------
     settings : Settings
         Where and how the server runs.
-    follower : Follows
+    follower : Follower
         What is to be served.
     app_name : str
         What the server is called, in its status.
@@ -97,25 +73,38 @@ class Supervisor:
         Told every line that a worker writes.
     command : sequence of str
         What starts a worker.
+    registry_starts : callable
+        Whether someone here is still starting the registry: until it answers, or this is over,
+        its state is shown as ``starting`` instead of ``unavailable``.
+
+    Attributes
+    ----------
+    address : tuple of str and int
+        The host and port that are listened on; those of the settings until :meth:`bind`.
+    status : Status
+        The server's state, as every worker shows it.
     """
 
     def __init__(
         self,
         *,
         settings: Settings,
-        follower: Follows,
+        follower: Follower,
         app_name: str,
         app_folder: Path | None = None,
         on_event: Callable[[str], None] = log.info,
         on_log: Callable[[str], None] = log.info,
         command: Sequence[str] = COMMAND,
+        registry_starts: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
+        self.address: tuple[str, int] = (settings.host, settings.port)
         self._follower = follower
         self._app_folder = app_folder
         self._on_event = on_event
         self._on_log = on_log
         self._command = command
+        self._registry_starts = registry_starts
         self._listener: socket.socket | None = None
         self._committed = CommittedGeneration.create()
         self._rollout = Rollout(settings.workers, self._launch, self._committed, self)
@@ -139,14 +128,6 @@ class Supervisor:
         """Set when a worker accepts connections."""
         return self._rollout.ready
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """The host and port that are listened on; those of the settings until :meth:`bind`."""
-        if self._listener is None:
-            return self.settings.host, self.settings.port
-        host, port = self._listener.getsockname()[:2]
-        return str(host), int(port)
-
     def bind(self) -> None:
         """Take the port, once; connections wait until a worker accepts them.
 
@@ -160,6 +141,7 @@ class Supervisor:
         if self._listener is None:
             refuse_open(self.settings)
             self._listener = listen(self.settings.host, self.settings.port)
+            self.address = self._listener.getsockname()[:2]
 
     async def run(self) -> None:
         """Serve until :meth:`stop`, SIGINT, SIGTERM or SIGHUP; the second signal kills at once.
@@ -206,7 +188,7 @@ class Supervisor:
             refused = await self._poll(force=True)
         await self._rollout.shown()
         registry = self.status.registry
-        if registry.state == "unavailable":
+        if registry.state != "healthy":
             problem = registry.problem or f"Failed to connect to MLflow at {registry.uri}"
             raise RegistryUnavailable(problem)
         if refused:
@@ -255,8 +237,14 @@ class Supervisor:
             except Exception as error:
                 log.exception("the registry could not be followed")
                 self._tell_once(f"the registry could not be followed: {type(error).__name__}")
-            pause_s = self.settings.poll_interval_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        """Return how long to wait for the next poll; not for long while the registry is away."""
+        pause_s = self.settings.poll_interval_s
+        if self.status.registry.state != "healthy":
+            pause_s = min(pause_s, AWAY_INTERVAL_S)
+        return pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 
     async def _serve_restored(self) -> None:
         deployments = await in_background(self._follower.restore)
@@ -345,7 +333,10 @@ class Supervisor:
         worker.send(answer)
 
     def _publish(self, deployments: Sequence[Deployment], registry: RegistryStatus) -> None:
-        if registry.state != self.status.registry.state:
+        was = self.status.registry
+        if was.state == "starting" and registry.state != "healthy" and self._registry_starts():
+            registry = was
+        if registry.state != was.state:
             self._on_event(registry_line(registry))
         self.status = msgspec.structs.replace(
             self.status,

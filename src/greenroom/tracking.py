@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _QUIET: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
@@ -125,19 +127,22 @@ class Run:
         """
         from mlflow.models import Model
 
-        info = Model.log(
-            artifact_path=None,
-            name=name,
-            flavor=_Flavor(),
-            run_id=self.id,
-            flavor_name="sklearn",
-            validate_serving_input=False,
-            estimator=estimator,
-            signature=signature,
-            example=example,
-            requirements=requirements,
-            finish=finish,
-        )
+        with warnings.catch_warnings():
+            # MLflow's own use of pandas; nothing that a user of Greenroom could mend.
+            warnings.simplefilter("ignore")
+            info = Model.log(
+                artifact_path=None,
+                name=name,
+                flavor=_Flavor(),
+                run_id=self.id,
+                flavor_name="sklearn",
+                validate_serving_input=False,
+                estimator=estimator,
+                signature=signature,
+                example=example,
+                requirements=requirements,
+                finish=finish,
+            )
         return LoggedVersion(str(info.model_id), f"models:/{info.model_id}", self.id)
 
 
@@ -272,7 +277,7 @@ def signature_of(schema: Schema, prediction: Any) -> Any:
     """
     import numpy as np
     from mlflow.models import ModelSignature, infer_signature
-    from mlflow.types import ColSpec, DataType
+    from mlflow.types import ColSpec, DataType, TensorSpec
     from mlflow.types import Schema as MlflowSchema
 
     types = {
@@ -284,7 +289,7 @@ def signature_of(schema: Schema, prediction: Any) -> Any:
         "date": DataType.datetime,
         "datetime": DataType.datetime,
     }
-    inputs = [
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec(
             DataType.double if column.nullable and column.numeric else types[column.kind],
             name=column.name,

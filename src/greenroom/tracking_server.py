@@ -80,9 +80,10 @@ class TrackingServer:
         self.folder = home / FOLDER
         self.start_timeout_s = start_timeout_s
         self.state: Literal["unknown", "found", "started", "adopted", "stopped"] = "unknown"
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._environment = environment
         self._group = 0
+        self._answered = False
         self._child: subprocess.Popen[bytes] | None = None
         self._address = _address(uri)
 
@@ -90,6 +91,16 @@ class TrackingServer:
     def ours(self) -> bool:
         """Whether the server ends with us: we started it, or adopted it."""
         return self.state in {"started", "adopted"}
+
+    @property
+    def starting(self) -> bool:
+        """Whether a server of ours has not answered yet, and may still."""
+        return self.ours and not self._answered and not self._ended()
+
+    @property
+    def has_database(self) -> bool:
+        """Whether a server has ever been started on this home."""
+        return (self.folder / DATABASE_FILE).exists()
 
     @property
     def log_file(self) -> Path:
@@ -151,9 +162,10 @@ class TrackingServer:
                 raise self._failed(f"MLflow did not answer within {self.start_timeout_s:g} s")
             if elapsed >= told:
                 share = min(elapsed / self.start_timeout_s, 1.0)
-                self._on_progress(f"MLflow is starting: {told} s", share)
+                self.on_progress(f"MLflow is starting: {told} s", share)
                 told += 1
             time.sleep(_PAUSE_S)
+        self._answered = True
 
     def stop(self, *, grace_s: float = 10.0) -> None:
         """End the server if it is ours: SIGTERM to its group, SIGKILL after ``grace_s`` seconds."""

@@ -10,23 +10,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from greenroom.app import App, Model
 from greenroom.cross_validation import CandidateScores, best, candidate, cross_validate
 from greenroom.dataset import Dataset, load_dataset
+from greenroom.errors import NotInRegistry
 from greenroom.evidence import write_holdout, write_reference
 from greenroom.examples import example_request, typical_values
 from greenroom.figures import classification_report, feature_importance, figures_for
 from greenroom.fitting import Fitted, Prepared, fit_candidate, prepare, reference_columns
 from greenroom.frames import frame_transformer, to_frame
-from greenroom.manifest import FEATURES_FILE, HOLDOUT_FILE, REFERENCE_FILE, Data, Manifest
-from greenroom.manifest import write_manifest
+from greenroom.manifest import (
+    FEATURES_FILE,
+    HOLDOUT_FILE,
+    REFERENCE_FILE,
+    Data,
+    Manifest,
+    write_manifest,
+)
 from greenroom.model_store import directory_digest
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
@@ -38,8 +45,8 @@ from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
 if TYPE_CHECKING:
     from greenroom.features import FeaturesModule
 
-TRAINING_TAG = "greenroom.training"
-DIGEST_TAG = "greenroom.digest"
+TRAINING_TAG: Final = "greenroom.training"
+DIGEST_TAG: Final = "greenroom.digest"
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,10 @@ class Trained:
     unchanged: bool = False
     logged: LoggedVersion | None = None
     manifest: Manifest | None = None
+    prepared: Prepared | None = None
     fitted: Fitted | None = None
     scores: Sequence[CandidateScores] = ()
-    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def train_model(
@@ -69,6 +77,7 @@ def train_model(
     model: Model,
     folder: Path,
     *,
+    name: str,
     settings: Settings,
     registry: Registry,
     on_progress: OnProgress = silent,
@@ -79,6 +88,8 @@ def train_model(
     ----------
     folder : Path
         The app's folder.
+    name : str
+        The registered name that it is deployed under.
 
     Raises
     ------
@@ -92,14 +103,14 @@ def train_model(
     code = record_code(folder)
     training = training_digest(model, dataset, code.code_hash, settings)
     if app.retrain == "when changed":
-        present = _already_registered(registry, model, training)
+        present = _already_registered(registry, name, training)
         if present is not None:
             return Trained(model, "", dataset, version=present.version, unchanged=True)
     prepared = prepare(model, folder, dataset)
     tracking = Tracking(settings.tracking_uri, app.experiment)
-    name = f"{model.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     tags = _run_tags(app, model, dataset, training)
-    with tracking.run(name, tags=tags) as run:
+    with tracking.run(title, tags=tags) as run:
         environment = record_environment()
         run.log_params(_params(prepared))
         run.set_tags(
@@ -127,13 +138,15 @@ def train_model(
         manifest = _manifest(app, prepared, fitted, code, environment)
         _log_results(run, prepared, fitted, chosen)
         logged, digest = _log_version(run, prepared, fitted, manifest)
-    evidence = _version_tags(manifest, training, digest)
+    names = [metric.name for metric in model.task.metrics]
+    evidence = _version_tags(manifest, names, training, digest)
     return Trained(
         model,
         run.url,
         dataset,
         logged=logged,
         manifest=manifest,
+        prepared=prepared,
         fitted=fitted,
         scores=scores,
         tags=evidence,
@@ -146,21 +159,19 @@ def training_digest(model: Model, dataset: Dataset, code_hash: str, settings: Se
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def register(registry: Registry, trained: Trained) -> ModelVersion:
-    """Make a version of the registered model from a logged one, with the evidence as tags."""
+def register(registry: Registry, trained: Trained, name: str) -> ModelVersion:
+    """Make a version of the registered model ``name`` from a logged one, evidence as tags."""
     if trained.logged is None:
         raise ValueError("nothing was logged, so there is nothing to register")
-    registry.create_model(trained.model.name)
+    registry.create_model(name)
     return registry.create_version(
-        trained.model.name, trained.logged.source, trained.logged.run_id, dict(trained.tags)
+        name, trained.logged.source, trained.logged.run_id, dict(trained.tags)
     )
 
 
-def _already_registered(registry: Registry, model: Model, training: str) -> ModelVersion | None:
-    from greenroom.errors import NotInRegistry
-
+def _already_registered(registry: Registry, name: str, training: str) -> ModelVersion | None:
     try:
-        versions = registry.versions(model.name)
+        versions = registry.versions(name)
     except NotInRegistry:
         return None
     same = [version for version in versions if version.tags.get(TRAINING_TAG) == training]
@@ -341,7 +352,7 @@ def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model
     return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])
 
 
-def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, str]:
+def _version_tags(manifest: Manifest, names: Sequence[str], training: str, digest: str) -> dict[str, str]:
     tags = {
         TRAINING_TAG: training,
         DIGEST_TAG: digest,
@@ -354,7 +365,8 @@ def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, s
     }
     if manifest.data.generated:
         tags["greenroom.data"] = "generated data"
-    return tags | {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}
+    figures = {name: manifest.metrics[name] for name in names if name in manifest.metrics}
+    return tags | {f"greenroom.{name}": repr(value) for name, value in figures.items()}
 
 
 def _json(value: Any) -> bytes:

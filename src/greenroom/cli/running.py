@@ -67,21 +67,22 @@ def up(app: str, config: Path | None, **options: Any) -> None:
     APP is an app's folder, or its name under apps/; default: the current folder. Ctrl-C stops
     everything and loses nothing; the next start finds what this one left.
     """
-    from greenroom.tracking_server import TrackingServer
-    from greenroom.wiring import build_follower, build_supervisor
+    from greenroom.wiring import build_follower, build_supervisor, build_tracking_server
 
     project = open_project(app, config=config, **options)
     settings = project.settings
+    mlflow = build_tracking_server(settings)
     follower = build_follower(settings, project.the_app)
     supervisor = build_supervisor(
-        settings, follower, project.the_app, project.folder, on_event=note, on_log=note
+        settings,
+        follower,
+        project.the_app,
+        project.folder,
+        on_event=note,
+        on_log=note,
+        registry_starts=lambda: mlflow.starting,
     )
     supervisor.bind()
-    mlflow = TrackingServer(
-        settings.tracking_uri,
-        Path(settings.home),
-        start_timeout_s=settings.mlflow_start_timeout_s,
-    )
     restored = all(deployment.serving for deployment in follower.restore())
     if not restored:
         _refuse_missing_data(project, mlflow)

@@ -10,12 +10,15 @@ import click
 
 from greenroom.cli.context import Project, app_argument, config_option, open_project, who_is_asking
 from greenroom.cli.terminal import note, progress, say, table
-from greenroom.errors import AppError, GreenroomError
+from greenroom.errors import AppError, GreenroomError, NothingSelected
 
 if TYPE_CHECKING:
     from greenroom.app import Model
+    from greenroom.progress import OnProgress
+    from greenroom.registry import ModelVersion, Registry
     from greenroom.release import Release
     from greenroom.reproduction import Reproduction
+    from greenroom.settings import Settings
 
 
 @click.command()
@@ -179,11 +182,11 @@ def _model_of(project: Project, registered: str) -> Model | None:
 
 
 def _reproduce(
-    project: Project, registered: str, version: str, scratch: Path, on_progress: object
+    project: Project, registered: str, version: str, scratch: Path, on_progress: OnProgress
 ) -> Reproduction:
     from greenroom.manifest import read_manifest
     from greenroom.reproduction import reproduce as reproduce_version
-    from greenroom.wiring import build_registry, download_version
+    from greenroom.wiring import build_registry
 
     model = _model_of(project, registered)
     if model is None:
@@ -192,10 +195,11 @@ def _reproduce(
         found = (
             registry.version(registered, version)
             if version
-            else _selected(project, model, registered)
+            else _selected(registry, model, registered, project.settings)
         )
-        directory = download_version(registry, found, scratch)
-    manifest = read_manifest(directory)
+        for file in registry.files(found):
+            registry.download(found, file.path, scratch)
+    manifest = read_manifest(scratch)
     if manifest is None:
         raise AppError(
             f"{registered} version {found.version} was not trained by Greenroom",
@@ -206,8 +210,37 @@ def _reproduce(
         model,
         project.folder,
         manifest,
-        directory,
+        scratch,
         version=found.version,
         settings=project.settings,
-        on_progress=on_progress,  # type: ignore[arg-type]
+        on_progress=on_progress,
     )
+
+
+def _selected(registry: Registry, model: Model, registered: str, settings: Settings) -> ModelVersion:
+    from greenroom.release import deployed
+
+    selector = deployed(model, settings).selector
+    versions = registry.resolve(registered, selector).versions
+    if not versions:
+        raise NothingSelected(
+            f"{registered}: {selector} names no version",
+            advice="name one: greenroom reproduce NAME/VERSION",
+        )
+    return versions[0]
+
+
+def _show_reproduction(result: Reproduction) -> None:
+    if result.metrics:
+        table(
+            f"{result.model} version {result.version}, trained again",
+            ["metric on the hold-out", "recorded", "now", ""],
+            [
+                [name, repr(before), repr(now), "same" if before == now else "differs"]
+                for name, (before, now) in result.metrics.items()
+                if not name.endswith(("_low", "_high"))
+            ],
+        )
+    for difference in result.differences:
+        say(f"differs  {difference}")
+    say(f"verdict  {result.model} version {result.version}: {result.verdict}")

@@ -1,0 +1,273 @@
+"""Inference: the versions that one worker holds in memory, and the whole way from body to reply.
+
+A generation is prepared as a whole, beside those before it, and proved: every version has answered
+its example the way a request is answered. Which generation answers is one number that all workers
+share, read once for each request. What a version that is served already needs is not loaded again.
+
+There is no HTTP here, and nothing is decided about what is to be served: that is
+:mod:`greenroom.serving`'s and :mod:`greenroom.following`'s business.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from greenroom.errors import (
+    GreenroomError,
+    NotServing,
+    RequestError,
+    VersionError,
+    VersionUnloadable,
+)
+from greenroom.examples import example_request
+from greenroom.generation import Deployment, Generation
+from greenroom.prediction_id import new_prediction_ids
+from greenroom.predictions import Predictions
+from greenroom.reply import ReplyType
+from greenroom.request import RequestType, Rows
+from greenroom.runtime import Runtime, load_runtime
+from greenroom.task import TASKS
+
+__all__ = ["Engine", "LoadedGeneration", "ServedModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model of a generation, and how its requests are answered.
+
+    :meth:`decode`, :meth:`predict` and :meth:`encode` are the three steps of :meth:`answer`, so
+    that a server can put the second one elsewhere. All may be called from several threads.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        What is served under the route, or why nothing is.
+    runtime : Runtime, optional
+        What answers; None, like the two types, when nothing is served.
+    request_type : RequestType, optional
+        What a body is read with.
+    reply_type : ReplyType, optional
+        What a reply is written with.
+    """
+
+    deployment: Deployment
+    runtime: Runtime | None = None
+    request_type: RequestType | None = None
+    reply_type: ReplyType | None = None
+
+    def answer(self, body: bytes) -> bytes:
+        """Answer the JSON body of a request with the JSON body of a reply.
+
+        Raises
+        ------
+        NotServing
+            When nothing is served, with the reason and what to do about it.
+        RequestMalformed, RequestInvalid
+            When the body cannot be answered as it is.
+        """
+        began_s = time.perf_counter()
+        rows = self.decode(body)
+        return self.encode(rows, self.predict(rows), began_s)
+
+    def decode(self, body: bytes) -> Rows:
+        """Read the rows of a request."""
+        if self.request_type is None:
+            raise self._not_serving()
+        return self.request_type.decode(body)
+
+    def predict(self, rows: Rows) -> Predictions:
+        """Have the runtime answer, the shortest way that it takes.
+
+        Raises
+        ------
+        VersionUnloadable
+            When it answers more or fewer rows than there are: then it cannot be said whose they
+            are. What the estimator itself raises is passed on as it is.
+        """
+        runtime = self.runtime
+        if runtime is None:
+            raise self._not_serving()
+        if runtime.accepts_matrix:
+            predictions = runtime.predict_matrix(rows.matrix())
+        else:
+            predictions = runtime.predict(rows.columns())
+        if len(predictions) != rows.n_rows and not runtime.expands:
+            raise VersionUnloadable(
+                f"{self.deployment.name} answered {rows.n_rows} rows with {len(predictions)}",
+                model=self.deployment.model,
+            )
+        return predictions
+
+    def encode(self, rows: Rows, predictions: Predictions, began_s: float) -> bytes:
+        """Write the reply; ``began_s`` is what ``time.perf_counter()`` said at the beginning."""
+        if self.reply_type is None or self.runtime is None:
+            raise self._not_serving()
+        return self.reply_type.encode(
+            predictions,
+            single=rows.single and not self.runtime.expands,
+            ids=new_prediction_ids(len(predictions)),
+            timestamp=_now(),
+            processing_time_ms=(time.perf_counter() - began_s) * 1_000,
+        )
+
+    def _not_serving(self) -> NotServing:
+        return NotServing(
+            self.deployment.reason or f"{self.deployment.name} is not served at the moment",
+            advice=self.deployment.advice,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedGeneration:
+    """A generation in memory: by route, what answers there."""
+
+    number: int
+    models: Mapping[str, ServedModel]
+
+
+class Engine:
+    """The generations that one worker holds.
+
+    A request calls :meth:`current` once and goes on with what it got: nothing that happens later
+    takes it away.
+
+    Parameters
+    ----------
+    committed : callable
+        Returns the number of the generation that all workers answer from.
+    load : callable
+        ``directory -> Runtime``.
+    """
+
+    def __init__(
+        self, committed: Callable[[], int], load: Callable[[Path], Runtime] = load_runtime
+    ) -> None:
+        self._committed = committed
+        self._load = load
+        # Never changed in place: a request may be reading it.
+        self._generations: Mapping[int, LoadedGeneration] = {}
+        self._preparing = threading.Lock()
+        self._changing = threading.Lock()
+
+    def current(self) -> LoadedGeneration:
+        """Return the generation that answers now; takes no lock.
+
+        Raises
+        ------
+        NotServing
+            When this worker has not prepared the generation that is committed.
+        """
+        number = self._committed()
+        found = self._generations.get(number)
+        if found is None:
+            # Another one may have been committed, and this one dropped, between the two lines.
+            number = self._committed()
+            found = self._generations.get(number)
+        if found is not None:
+            return found
+        if number == 0:
+            raise NotServing("the server is starting", advice="/ready says when it answers")
+        raise NotServing(
+            f"generation {number} is committed, and this worker has not prepared it",
+            advice="send the request again",
+        )
+
+    def prepare(self, generation: Generation) -> None:
+        """Load and warm whatever ``generation`` has that is not loaded yet; for a thread.
+
+        Either all of it is there afterwards, or nothing new.
+
+        Raises
+        ------
+        VersionError
+            When a version does not load or does not answer; its ``model`` says which it is of.
+        """
+        with self._preparing:
+            loaded = self._loaded()
+            models = {}
+            for deployment in generation.deployments:
+                served = _served(deployment, loaded, self._load)
+                models[deployment.route] = served
+                if served.runtime is not None:
+                    loaded[deployment.directory] = served.runtime
+            prepared = LoadedGeneration(generation.number, models)
+            with self._changing:
+                self._generations = {**self._generations, generation.number: prepared}
+
+    def keep(self, number: int) -> None:
+        """Drop every generation but this one; requests that hold another finish with it."""
+        with self._changing:
+            self._generations = {
+                held: generation for held, generation in self._generations.items() if held == number
+            }
+
+    def _loaded(self) -> dict[str, Runtime]:
+        """Return what is in memory by its directory, which the model store names by digest."""
+        return {
+            served.deployment.directory: served.runtime
+            for generation in self._generations.values()
+            for served in generation.models.values()
+            if served.runtime is not None
+        }
+
+
+def _served(
+    deployment: Deployment, loaded: Mapping[str, Runtime], load: Callable[[Path], Runtime]
+) -> ServedModel:
+    """Return what answers a deployment's requests, having answered one."""
+    if deployment.serving is None:
+        return ServedModel(deployment)
+    try:
+        runtime = loaded.get(deployment.directory)
+        if runtime is None:
+            runtime = load(Path(deployment.directory))
+            runtime.warm()
+        served = _compiled(deployment, runtime)
+        given = runtime.manifest.example if runtime.manifest is not None else None
+        served.answer(msgspec.json.encode(example_request(runtime.schema, given)))
+    except VersionError as error:
+        raise type(error)(error.message, model=deployment.model, advice=error.advice) from error
+    except RequestError as error:
+        raise VersionUnloadable(
+            f"its example does not fit its columns: {error.message}", model=deployment.model
+        ) from error
+    except GreenroomError as error:
+        raise VersionUnloadable(
+            error.message, model=deployment.model, advice=error.advice
+        ) from error
+    except Exception as error:
+        # Loading runs code of any package, which may raise anything.
+        raise VersionUnloadable(
+            f"it does not load: {type(error).__name__}: {error}", model=deployment.model
+        ) from error
+    return served
+
+
+def _compiled(deployment: Deployment, runtime: Runtime) -> ServedModel:
+    """Compile what reads requests and what writes replies."""
+    serving = deployment.serving
+    constants = {
+        "model_name": deployment.name,
+        "model_version": serving.version if serving is not None else "",
+        "model_stage": serving.stage if serving is not None else "",
+    }
+    reply_type = ReplyType.compile(
+        # All of the task's outputs: a field that asks for one that is not given is null.
+        TASKS[runtime.task.name],
+        runtime.classes,
+        runtime.manifest.reply if runtime.manifest is not None else {},
+        constants,
+    )
+    return ServedModel(deployment, runtime, RequestType.compile(runtime.schema), reply_type)
+
+
+def _now() -> str:
+    text = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,196 @@
+"""The one place where objects are built: each gets what it needs here, and looks for nothing.
+
+Also holds the factory of a worker's ASGI app. Deciding anything is left to what is built. What only
+one of the processes needs is imported where it is built: a trainer needs no web framework, and a
+supervisor no runtime.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from greenroom.app import App
+from greenroom.app_loading import load_app
+from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
+from greenroom.deployments import Target
+from greenroom.errors import AppError, SettingsError
+from greenroom.fetching import fetch
+from greenroom.following import Follower
+from greenroom.model_store import ModelStore
+from greenroom.progress import OnProgress, silent
+from greenroom.registered import ModelVersion
+from greenroom.registry import Registry
+from greenroom.selector import Selector
+from greenroom.settings import ModelSettings, Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from greenroom.supervisor import Supervisor
+    from greenroom.tracking_server import TrackingServer
+
+STORE_FOLDER: Final = "store"
+ONLY_ROUTE: Final = "/predict"
+
+
+def build_registry(settings: Settings) -> Registry:
+    """Connect to the model registry that the settings name."""
+    return Registry(settings.tracking_uri, timeout_s=settings.registry_timeout_s)
+
+
+def build_store(settings: Settings) -> ModelStore:
+    """Open the model store in the home folder."""
+    return ModelStore(Path(settings.home) / STORE_FOLDER)
+
+
+def build_follower(settings: Settings, app: App) -> Follower:
+    """Follow the registry for all models of an app."""
+    return follow(settings, app_targets(app, settings))
+
+
+def follow(settings: Settings, targets: Sequence[Target]) -> Follower:
+    """Follow the registry for ``targets``, with a connection and a store of its own."""
+    return Follower(
+        build_registry(settings),
+        build_store(settings),
+        targets,
+        keep_versions=settings.keep_versions,
+    )
+
+
+def build_tracking_server(
+    settings: Settings, *, on_progress: OnProgress = silent
+) -> TrackingServer:
+    """Return what sees to it that MLflow answers; nothing is started yet."""
+    from greenroom.tracking_server import TrackingServer
+
+    return TrackingServer(
+        settings.tracking_uri,
+        Path(settings.home),
+        start_timeout_s=settings.mlflow_start_timeout_s,
+        on_progress=on_progress,
+    )
+
+
+def build_supervisor(
+    settings: Settings,
+    follower: Follower,
+    app: App | None,
+    folder: Path,
+    *,
+    on_event: Callable[[str], None],
+    on_log: Callable[[str], None],
+    registry_starts: Callable[[], bool] = lambda: False,
+) -> Supervisor:
+    """Return a server for an app, or for registered models without one; nothing runs yet.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where and how it runs.
+    follower : Follower
+        What is to be served.
+    app : App, optional
+        Whose routes and views it has.
+    folder : Path
+        Where the app is.
+    on_event, on_log, registry_starts : callable
+        As :class:`greenroom.supervisor.Supervisor` takes them.
+    """
+    from greenroom.supervisor import Supervisor
+
+    return Supervisor(
+        settings=settings,
+        follower=follower,
+        app_name=app.name if app else "greenroom",
+        app_folder=folder if app else None,
+        on_event=on_event,
+        on_log=on_log,
+        registry_starts=registry_starts,
+    )
+
+
+def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
+    """Return what an app's routes follow: the app's own names, where settings say nothing else.
+
+    Raises
+    ------
+    SettingsError
+        When the settings name a model that the app does not have, or a selector that is none.
+    """
+    names = [model.name for model in app.models]
+    unknown = sorted(settings.models.keys() - set(names))
+    if unknown:
+        raise SettingsError(
+            f"models.{unknown[0]}: app {app.name!r} has no such model",
+            advice=f"it has {', '.join(names)}",
+        )
+    return tuple(
+        _target(model.name, model.serve, model.route, settings.models.get(model.name))
+        for model in app.models
+    )
+
+
+def registered_target(name: str, settings: Settings, *, serve: str = "Production") -> Target:
+    """Return what is followed for a registered model that is served without an app.
+
+    Raises
+    ------
+    SettingsError
+        When ``serve`` is no selector.
+    """
+    return _target(name, serve, ONLY_ROUTE, settings.models.get(name))
+
+
+def download_version(registry: Registry, version: ModelVersion, folder: Path) -> Path:
+    """Download a version, verified, into a model store in ``folder``; return where it is.
+
+    Raises
+    ------
+    VersionError, RegistryError
+        As :func:`greenroom.fetching.fetch`.
+    """
+    store = ModelStore(folder)
+    return store.path(fetch(registry, store, version))
+
+
+def worker() -> ASGIApp:
+    """Build the ASGI app of a worker, as ``GREENROOM_WORKER`` says.
+
+    Raises
+    ------
+    ProcessError
+        When no supervisor has started this process.
+    AppError
+        When the app cannot be imported.
+    """
+    from greenroom.inference import Engine
+    from greenroom.membership import Membership
+    from greenroom.serving import build_asgi
+
+    setup = WorkerSetup.load(os.environ.get(WORKER_VARIABLE, ""))
+    app = load_app(Path(setup.app_folder)) if setup.app_folder else None
+    engine = Engine(CommittedGeneration.attach(setup.committed_fd))
+    membership = Membership(engine, setup.control_fd)
+    return build_asgi(
+        engine,
+        membership.status,
+        app=app,
+        settings=setup.settings,
+        reload=membership.reload,
+        lifespan=membership.session,
+    )
+
+
+def _target(model: str, serve: str, route: str, deployed: ModelSettings | None) -> Target:
+    """Take from settings which registered model and selector are deployed, else from the app."""
+    deployed = deployed or ModelSettings()
+    try:
+        selector = Selector.parse(deployed.serve or serve)
+    except AppError as error:
+        place = f"models.{model}.serve" if deployed.serve else f"{model}.serve"
+        raise SettingsError(f"{place}: {error.message}", advice=error.advice) from error
+    return Target(model=model, name=deployed.name or model, selector=selector, route=route)

@@ -1,0 +1,82 @@
+"""Confidence intervals: published values, and the coverage that they promise."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from greenroom import intervals, scores
+
+
+@given(st.integers(1, 500), st.data())
+def test_the_wilson_interval_is_that_of_scipy(n, data):
+    successes = data.draw(st.integers(0, n))
+    expected = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    found = intervals.wilson(successes, n)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_delong_agrees_with_its_definition_by_pairs():
+    random = np.random.default_rng(0)
+    positive = random.random(60) < 0.4
+    values = np.round(random.normal(size=60) + positive, 1)
+    events, others = values[positive], values[~positive]
+    wins = (events[:, None] > others) + 0.5 * (events[:, None] == others)
+    variance = wins.mean(axis=1).var(ddof=1) / len(events)
+    variance += wins.mean(axis=0).var(ddof=1) / len(others)
+    spread = 1.959963984540054 * math.sqrt(variance)
+    found = intervals.delong(positive, values)
+    assert found == pytest.approx((wins.mean() - spread, min(1.0, wins.mean() + spread)))
+
+
+def share_covered(draw, truth, interval, *, n_trials=400):
+    random = np.random.default_rng(1)
+    found = [interval(draw(random)) for _ in range(n_trials)]
+    return np.mean([low <= truth <= high for low, high in found])
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_promise():
+    def normals(random):
+        positive = np.arange(300) % 3 == 0
+        return positive, random.normal(size=300) + positive
+
+    area = stats.norm.cdf(1 / math.sqrt(2))
+    assert share_covered(normals, area, lambda d: intervals.delong(*d)) == pytest.approx(
+        0.95, abs=0.03
+    )
+
+    def squares(random):
+        return random.normal(scale=2, size=400) ** 2
+
+    assert share_covered(squares, 2.0, intervals.root_interval) == pytest.approx(0.95, abs=0.03)
+
+    def counts(random):
+        return scores.Counts(*random.multinomial(200, [0.6, 0.25, 0.15]).tolist())
+
+    truth = 2 * 0.6 / (2 * 0.6 + 0.4)
+    assert share_covered(counts, truth, intervals.f1_interval) == pytest.approx(0.95, abs=0.03)
+
+
+@given(st.floats(0.001, 0.999), st.integers(1, 10_000))
+def test_the_interval_of_an_average_precision_holds_it_and_stays_within_bounds(value, n_positive):
+    low, high = intervals.average_precision_interval(value, n_positive)
+    assert 0 <= low <= value <= high <= 1
+
+
+def test_too_little_to_say_anything_is_no_interval():
+    one = np.array([True, False, False])
+    assert intervals.wilson(0, 0) is None
+    assert intervals.delong(one, np.zeros(3)) is None
+    assert intervals.mean_interval(np.array([1.0])) is None
+    assert intervals.mean_interval(np.array([1.0, np.nan])) is None
+    assert intervals.root_interval(np.array([])) is None
+    assert intervals.f1_interval(scores.Counts(0, 0, 0)) is None
+    assert intervals.average_precision_interval(1.0, 5) is None
+
+
+def test_a_perfect_ranking_has_an_interval_within_bounds():
+    positive = np.array([False] * 5 + [True] * 5)
+    assert intervals.delong(positive, np.arange(10.0)) == (1.0, 1.0)

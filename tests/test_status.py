@@ -1,0 +1,136 @@
+"""The status and the pages that show it: health, readiness, and what is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from greenroom.pages import health, ready, root
+from greenroom.status import RegistryStatus, Status
+from servers import FakeServer, deployment, nothing_served, served
+
+
+def status(*models, state="healthy", **changes):
+    registry = RegistryStatus(uri="http://user:secret@mlflow:5000", state=state, **changes)
+    return Status(
+        app="credit-risk",
+        greenroom_version="0.1.0",
+        started_at="2026-11-21T10:00:00Z",
+        registry=registry,
+        models=tuple(model.status for model in models),
+    )
+
+
+WELL = deployment()
+TROUBLED = deployment(problems=("two versions in Production: 3 and 2",))
+NONE = nothing_served().deployment
+NONE_TOO = nothing_served("other", route="/other").deployment
+
+
+@pytest.mark.parametrize(
+    ("models", "state", "said", "code"),
+    [
+        ([WELL], "healthy", "healthy", 200),
+        ([TROUBLED], "healthy", "degraded", 200),
+        ([WELL, NONE_TOO], "healthy", "degraded", 200),
+        ([WELL], "unavailable", "degraded", 200),
+        ([WELL], "starting", "degraded", 200),
+        ([NONE], "healthy", "unhealthy", 503),
+        ([NONE, NONE_TOO], "healthy", "unhealthy", 503),
+        ([], "healthy", "unhealthy", 503),
+    ],
+)
+def test_health_is_503_only_when_no_prediction_can_be_answered(models, state, said, code):
+    of = status(*models, state=state)
+    assert of.health == said
+    for page in (health(of), root(of)):
+        assert (page.document["status"], page.status) == (said, code)
+
+
+def test_health_of_one_model_has_the_documented_fields():
+    now = dt.datetime(2026, 11, 21, 11, 0, tzinfo=dt.UTC)
+    document = health(status(WELL), now=now).document
+    assert {
+        "status": "healthy",
+        "model_loaded": True,
+        "model_version": "3",
+        "model_name": "credit",
+        "model_stage": "Production",
+        "mlflow_connection": "healthy",
+        "registry_access": "healthy",
+        "uptime_seconds": 3600,
+    }.items() <= document.items()
+
+
+def test_health_without_a_version_says_what_is_missing():
+    document = health(status(NONE)).document
+    assert document["model_loaded"] is False
+    assert document["model_version"] is None
+    assert document["problems"] == [
+        "credit: No model in Production stage: credit has no version there"
+    ]
+
+
+def test_health_of_several_models_has_each_in_a_list_and_none_at_the_top():
+    document = health(status(WELL, NONE_TOO)).document
+    assert "model_name" not in document
+    assert [(one["name"], one["loaded"]) for one in document["models"]] == [
+        ("credit", True),
+        ("other", False),
+    ]
+
+
+def test_health_says_since_when_the_registry_is_away_but_not_its_address():
+    of = status(WELL, state="unavailable", since="2026-11-21T10:30:00Z", problem="no answer in 5 s")
+    document = health(of).document
+    assert document["mlflow_connection"] == document["registry_access"] == "unavailable"
+    assert document["registry"]["since"] == "2026-11-21T10:30:00Z"
+    assert document["problems"] == [
+        "the model registry is unavailable since 2026-11-21T10:30:00Z: no answer in 5 s"
+    ]
+    assert "secret" not in str(document)
+
+
+def test_root_names_the_service_and_leads_on():
+    document = root(status(WELL)).document
+    assert document["service"] == "credit-risk"
+    assert (document["model_name"], document["model_version"]) == ("credit", "3")
+    assert (document["docs"], document["health"]) == ("/docs", "/health")
+
+
+@pytest.mark.parametrize(
+    ("models", "code", "missing"),
+    [
+        ([WELL], 200, []),
+        ([WELL, NONE_TOO], 200, ["other"]),
+        ([NONE], 503, ["credit"]),
+        ([NONE, NONE_TOO], 503, ["credit", "other"]),
+        ([], 503, []),
+    ],
+)
+def test_a_server_is_ready_when_it_answers_for_a_model_and_names_those_it_does_not(
+    models, code, missing
+):
+    page = ready(status(*models))
+    assert (page.status, page.document["ready"]) == (code, code == 200)
+    assert [one["name"] for one in page.document["missing"]] == missing
+
+
+def test_not_ready_says_why_by_model():
+    (missing,) = ready(status(NONE)).document["missing"]
+    assert missing["problems"] == ["No model in Production stage: credit has no version there"]
+
+
+def test_pages_are_sent_with_their_status():
+    server = FakeServer([nothing_served()])
+    sent = [server.get(path).status_code for path in ("/", "/health", "/ready", "/live")]
+    assert sent == [503, 503, 503, 200]
+    server = FakeServer([served()])
+    sent = [server.get(path).status_code for path in ("/", "/health", "/ready", "/live")]
+    assert sent == [200, 200, 200, 200]
+
+
+def test_pages_answer_head_too():
+    (reply,) = FakeServer([served()]).requests(("HEAD", "/health", {}))
+    assert reply.status_code == 200
