@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -124,6 +124,7 @@ async def serving(
     *,
     command: Sequence[str] = COMMAND,
     app_folder: Path | None = None,
+    registry_starts: Callable[[], bool] = lambda: False,
     **settings: object,
 ) -> AsyncIterator[Server]:
     defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
@@ -135,6 +136,7 @@ async def serving(
         on_log=lambda text: server.lines.append(text),
         command=command,
         app_folder=app_folder,
+        registry_starts=registry_starts,
     )
     server = Server(supervisor, follower)
     running = asyncio.create_task(supervisor.run())

@@ -1,7 +1,7 @@
 """A worker whose versions are folders with one word in ``behaviour``; for tests of processes.
 
 ``GET /`` answers the generation, the version and the process; ``POST /reload`` asks the supervisor;
-``GET /slow`` takes as long as the query says.
+``GET /slow?SECONDS,PATH`` takes so long, and makes a file when it begins.
 """
 
 import asyncio
@@ -72,7 +72,9 @@ def factory():
                 return {"error": type(error).__name__, "message": str(error)}
             return {"generation": status.generation}
         if scope["path"] == "/slow":
-            await asyncio.sleep(float(scope["query_string"]))
+            seconds, _, path = scope["query_string"].decode().partition(",")
+            Path(path).touch()
+            await asyncio.sleep(float(seconds))
         number = engine.committed()
         return {
             "generation": number,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom import App, Gate, Model, Route, regression
+from greenroom import App, Gate, Model, Route, classification, regression
 from greenroom.examples import example_request
 from greenroom.predictions import Predictions
 from greenroom.request import RequestType
@@ -140,6 +141,15 @@ def test_a_reply_is_described_field_by_field():
     assert set(schemas["credit.Replies"]["properties"]) == set(several)
     one = schemas["credit.Replies"]["properties"]["predictions"]["items"]["properties"]
     assert set(one) == set(several["predictions"][0])
+
+
+def test_a_reply_is_described_with_the_outputs_that_the_version_gives():
+    task = replace(classification, outputs=classification.outputs[:1])
+    model = served()
+    model = replace(model, runtime=FakeRuntime(Schema(COLUMNS), task=task))
+    properties = described(model)["components"]["schemas"]["credit.Reply"]["properties"]
+    assert "prediction" in properties
+    assert "probability" not in properties
 
 
 def test_a_model_that_expands_its_request_takes_one_row_and_answers_several():

@@ -324,13 +324,71 @@ def test_a_stop_lets_the_request_in_flight_finish(follower: FakeFollower) -> Non
     async def scenario() -> None:
         follower.select("1")
         async with serving(follower) as server:
-            slow = asyncio.create_task(server.get("/slow?1"))
-            await asyncio.sleep(0.3)  # there is no sign of a request that is being answered
+            begun = follower.folder / "begun"
+            slow = asyncio.create_task(server.get(f"/slow?1,{begun}"))
+            await server.until(begun.exists)
             server.supervisor.stop()
             assert (await slow)["version"] == "1"
             await server.until(lambda: not server.pids)
         with pytest.raises(httpx.ConnectError):
             httpx.get(server.url, trust_env=False)
+
+    run(scenario())
+
+
+def test_a_second_ctrl_c_does_not_wait_for_requests(follower: FakeFollower) -> None:
+    async def scenario() -> None:
+        follower.select("1")
+        async with serving(follower, drain_timeout_s=100.0) as server:
+            begun = follower.folder / "begun"
+            slow = asyncio.create_task(server.get(f"/slow?100,{begun}"))
+            await server.until(begun.exists)
+            os.kill(os.getpid(), signal.SIGINT)
+            await server.until(lambda: server.supervisor._stop.is_set())
+            await asyncio.sleep(0.2)
+            assert server.pids, "the first one waits for the request"
+            os.kill(os.getpid(), signal.SIGINT)
+            await server.until(lambda: not server.pids, timeout_s=5)
+            with pytest.raises(httpx.TransportError):
+                await slow
+
+    run(scenario())
+
+
+def test_a_server_with_an_empty_store_waits_a_moment_for_the_registry_and_then_says_so(
+    follower: FakeFollower,
+) -> None:
+    async def scenario() -> None:
+        follower.select("1")
+        async with serving(follower) as server:
+            await server.until(lambda: server.supervisor.status.models)
+            assert "nothing is served" not in " ".join(server.events)
+        follower.answers.clear()
+        async with serving(follower) as server:
+            try:
+                assert (await server.get())["version"] == ""
+                (model,) = server.supervisor.status.models
+                assert model.problems == ("nothing is selected",)
+            finally:
+                follower.answers.set()
+            await server.until(lambda: follower.accepted_versions == ["1", "1"])
+
+    run(scenario())
+
+
+def test_a_registry_that_is_being_started_is_not_called_unavailable(tmp_path: Path) -> None:
+    follower = FakeFollower(tmp_path)
+    starting = True
+
+    async def scenario() -> None:
+        nonlocal starting
+        follower.restored = follower.select("1")
+        follower.registry = RegistryStatus(uri="http://registry", state="unavailable", problem="x")
+        async with serving(follower, registry_starts=lambda: starting) as server:
+            await server.until(lambda: follower.polls > 1)
+            assert server.supervisor.status.registry.state == "starting"
+            starting = False
+            await server.until(lambda: server.supervisor.status.registry.state == "unavailable")
 
     run(scenario())
 

@@ -74,7 +74,7 @@ def cross_validate(
             estimator = candidate(model, name)
             fit(estimator, X.iloc[train], None if y is None else y[train])
             predictions = model.task.predict(estimator, X.iloc[test])
-            truth = np.full(len(test), np.nan) if y is None else y[test]
+            truth = None if y is None else y[test]
             rows.append(evaluate(model.task.metrics, truth, predictions, intervals=False))
             step += 1
         scores.append(_summary(name, rows))

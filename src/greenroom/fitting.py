@@ -165,7 +165,7 @@ def fit_candidate(prepared: Prepared, name: str, *, reference_rows: int) -> Fitt
         holdout=HoldOut(prepared.keys[prepared.holdout], truth, predictions),
         metrics=evaluate(
             task.metrics,
-            np.full(len(prepared.holdout), np.nan) if truth is None else truth,
+            truth,
             predictions,
         ),
         reference=reference,

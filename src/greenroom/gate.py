@@ -46,10 +46,10 @@ class Gate:
         problems = []
         if not self.metric:
             problems.append("gate.metric: is empty")
-        if self.minimum is not None and not math.isfinite(self.minimum):
-            problems.append("gate.minimum: must be finite")
-        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
-            problems.append("gate.tolerance: must be finite and not negative")
+        if self.minimum is not None and not _is_finite(self.minimum):
+            problems.append("gate.minimum: must be a finite number")
+        if not (_is_finite(self.tolerance) and self.tolerance >= 0):
+            problems.append("gate.tolerance: must be a finite number and not negative")
         if problems:
             raise AppError("; ".join(problems), problems=problems)
 
@@ -104,6 +104,11 @@ class Gate:
                 passed,
                 f"{text}{allowed}" if passed else f"{text}: worse by {float(-lead):.6g}{allowed}",
             )
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def _lead(value: float, other: float, greater_is_better: bool) -> Decimal:

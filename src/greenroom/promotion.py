@@ -59,6 +59,7 @@ __all__ = [
     "record",
     "rollback",
     "settle",
+    "with_judgement",
 ]
 
 CONTENT_HASH_TAG: Final = "greenroom.content_hash"
@@ -162,7 +163,7 @@ def promote(
         outside_gate=gate is None,
     )
     if judgement is not None:
-        made = _with_judgement(made, judgement)
+        made = with_judgement(made, judgement)
         if not judgement.decision.passed:
             _refuse(registry, name, made)
     on_progress(f"moving {selector} to version {chosen.version}", None)
@@ -345,7 +346,8 @@ def _judge(
     return judgement, carried.manifest.data.content_hash
 
 
-def _with_judgement(made: Record, judgement: Judgement) -> Record:
+def with_judgement(made: Record, judgement: Judgement) -> Record:
+    """Return the record with what the gate decided, and on what."""
     decision = judgement.decision
     return msgspec.structs.replace(
         made,

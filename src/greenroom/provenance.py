@@ -62,14 +62,20 @@ def record_environment() -> Environment:
     OpenBLAS and its like choose a kernel by the processor; another one can change the last bits
     of fitted coefficients, and so can another number of threads.
     """
-    import numpy as np
+    # Loaded first, so that their kernels can be asked, whatever has been imported before.
+    import scipy.linalg
+    import sklearn.utils
     import threadpoolctl
 
-    np.dot(np.ones((2, 2)), np.ones((2, 2)))  # loads the BLAS, so that it can be asked
+    del scipy, sklearn
     pools = threadpoolctl.threadpool_info()
     kernels = sorted(
         {
-            " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
+            " ".join(
+                str(pool[key])
+                for key in ("internal_api", "version", "architecture")
+                if pool.get(key)
+            )
             for pool in pools
         }
     )

@@ -17,7 +17,7 @@ from greenroom.errors import PromotionRefused, VersionError
 from greenroom.evidence import HoldOut
 from greenroom.judging import Judgement, judge
 from greenroom.progress import OnProgress, silent
-from greenroom.promotion import promote, record_refusal, record_registration
+from greenroom.promotion import Record, promote, record, with_judgement
 from greenroom.registry import ModelVersion, Registry
 from greenroom.runtime import load_runtime
 from greenroom.schema import take
@@ -136,6 +136,7 @@ def _release_latest(
     if trained.unchanged or trained.fitted is None:
         return Release(trained, "unchanged", trained.version)
     registry.create_model(where.name)
+    before = registry.resolve(where.name, where.selector).versions
     judgement = judge(
         registry,
         where.name,
@@ -145,14 +146,18 @@ def _release_latest(
         task=trained.model.task,
         evidence=_foreign_evidence(registry, trained),
     )
-    data = trained.dataset.content_hash
-    reasons = _reasons(judgement)
-    if not judgement.decision.passed:
-        record_refusal(registry, where.name, judgement, who=who, content_hash=data)
-        return Release(trained, "refused", "", reasons)
-    version = register(registry, trained, where.name).version
-    record_registration(registry, where.name, version, judgement, who=who, content_hash=data)
-    return Release(trained, "promoted", version, reasons)
+    passed = judgement.decision.passed
+    version = register(registry, trained, where.name).version if passed else ""
+    made = Record(
+        action="promotion" if passed else "refusal",
+        who=who,
+        from_version=before[0].version if before else "",
+        to_version=version,
+        selector=str(where.selector),
+        content_hash=trained.dataset.content_hash,
+    )
+    record(registry, where.name, with_judgement(made, judgement))
+    return Release(trained, "promoted" if passed else "refused", version, _reasons(judgement))
 
 
 def _foreign_evidence(
@@ -172,7 +177,7 @@ def _foreign_evidence(
             for file in registry.files(version):
                 registry.download(version, file.path, Path(folder))
             try:
-                predictions = load_runtime(Path(folder)).predict(columns)
+                predictions = load_runtime(Path(folder)).predict_rows(columns)
             except (VersionError, KeyError, ValueError):
                 # It takes other columns, or does not load here: nothing to compare with.
                 return None

@@ -34,7 +34,7 @@ from greenroom.manifest import (
     Manifest,
     write_manifest,
 )
-from greenroom.model_store import directory_digest
+from greenroom.model_store import DIGEST_TAG, directory_digest
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
 from greenroom.registry import ModelVersion, Registry
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from greenroom.features import FeaturesModule
 
 TRAINING_TAG: Final = "greenroom.training"
-DIGEST_TAG: Final = "greenroom.digest"
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ class WorkerProcess:
             text = line.decode("utf-8", "replace").rstrip()
             if text:
                 self.last_line = text
-                self._on_line(text)
+                with contextlib.suppress(OSError):  # nobody reads our output any more
+                    self._on_line(text)
 
 
 def plain(line: str) -> str:

@@ -10,7 +10,6 @@ import click
 
 from greenroom.cli.context import Project, config_option, open_here, open_project, who_is_asking
 from greenroom.cli.terminal import note, progress, say, table
-from greenroom.errors import PromotionError
 from greenroom.selector import Selector
 from greenroom.task import TASKS, Task
 
@@ -137,21 +136,14 @@ def _aim(
     project: Project, registry: Registry, name: str, target: str, version: str | None
 ) -> _Aim:
     """Take gate and task from this folder's app, else from what the version says of itself."""
-    from greenroom.judging import read_carried
+    from greenroom.judging import gate_of
 
     selector = _selector(project, name, target)
     for model in project.app.models if project.app else ():
         if model.name == name:
             return _Aim(name, selector, model.gate, model.task)
-    versions = registry.versions(name)
-    chosen = [one for one in versions if version is None or one.version == version]
-    carried = read_carried(registry, max(chosen, key=lambda one: one.number)) if chosen else None
-    if carried is None:
-        raise PromotionError(
-            f"{name}: no app here says what a version has to show, and this one does not either",
-            advice="call it in the app's folder, or use --without-gate",
-        )
-    return _Aim(name, selector, carried.manifest.gate, TASKS.get(carried.manifest.task))
+    gate, task = gate_of(registry, name, version)
+    return _Aim(name, selector, gate, TASKS.get(task))
 
 
 def _show(result: Promotion) -> None:

@@ -1,0 +1,31 @@
+"""What tests of several modules share: one real MLflow server, started when first asked for."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from greenroom.tracking_server import TrackingServer
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server as Greenroom starts one; it takes 30-60 s to answer.
+
+    Tests share it, so each uses names of its own.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: os.environ[name] for name in os.environ if not name.startswith("MLFLOW_")}
+    server = TrackingServer(
+        f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("mlflow"), environment=kept
+    )
+    try:
+        server.ensure()
+        yield server.uri
+    finally:
+        server.stop()
