@@ -67,9 +67,7 @@ def test_a_folder_without_an_app_is_told_how_to_make_one(tmp_path: Path) -> None
         (APP + "import copy\nother = copy.copy(app)\n", "holds several Apps: app, other; keep one"),
     ],
 )
-def test_a_broken_app_is_one_line_with_the_place(
-    source: str, message: str, tmp_path: Path
-) -> None:
+def test_a_broken_app_is_one_line_with_the_place(source: str, message: str, tmp_path: Path) -> None:
     folder = write_app(tmp_path / "broken", source)
     with pytest.raises(AppError, match=message) as caught:
         load_app(folder)

@@ -91,6 +91,12 @@ def says(status: int, body: object, **headers: str) -> Callable[..., Answer]:
     return lambda *_: (status, headers, content)
 
 
+@contextmanager
+def against(answer: Callable[..., Answer]) -> Iterator[Registry]:
+    with server(answer) as uri, Registry(uri, environment={}) as registry:
+        yield registry
+
+
 # Against a real server
 
 
@@ -272,9 +278,11 @@ def test_a_server_that_does_not_answer_is_given_up_after_the_time_out():
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_server_that_cannot_answer_now_is_unavailable(status):
-    with server(says(status, b"<html>\nBad gateway")) as uri, Registry(uri) as registry:
-        with pytest.raises(RegistryUnavailable, match=f"HTTP {status}, <html> Bad gateway"):
-            registry.ping()
+    with (
+        against(says(status, b"<html>\nBad gateway")) as registry,
+        pytest.raises(RegistryUnavailable, match=f"HTTP {status}, <html> Bad gateway"),
+    ):
+        registry.ping()
 
 
 def test_a_connection_that_breaks_half_way_is_unavailable_and_leaves_no_file(tmp_path):
@@ -299,14 +307,16 @@ def test_a_connection_that_breaks_half_way_is_unavailable_and_leaves_no_file(tmp
     ],
 )
 def test_a_server_that_is_not_mlflow_is_recognised(answer):
-    with server(answer) as uri, Registry(uri) as registry:
-        with pytest.raises(RegistryError, match="does not answer like an MLflow server") as failed:
-            registry.registered_model("m")
+    with (
+        against(answer) as registry,
+        pytest.raises(RegistryError, match="does not answer like an MLflow server") as failed,
+    ):
+        registry.registered_model("m")
     assert not isinstance(failed.value, RegistryUnavailable | NotInRegistry)
 
 
 def test_an_answer_that_makes_no_sense_is_an_error_of_the_registry():
-    with server(says(200, {"registered_model": {"aliases": 5}})) as uri, Registry(uri) as registry:
+    with against(says(200, {"registered_model": {"aliases": 5}})) as registry:
         with pytest.raises(RegistryError, match="holds no registered model"):
             registry.registered_model("m")
         with pytest.raises(RegistryError, match="holds no model version"):
@@ -431,16 +441,20 @@ def test_a_listing_that_leads_out_of_the_version_is_refused(entry):
             return says(200, {"artifact_uri": "mlflow-artifacts:/1/model"})()
         return says(200, {"files": [{"path": entry, "is_dir": False, "file_size": 1}]})()
 
-    with server(listing) as uri, Registry(uri) as registry:
-        with pytest.raises(RegistryError, match="not a path inside a version"):
-            registry.files(ModelVersion("m", "1"))
+    with (
+        against(listing) as registry,
+        pytest.raises(RegistryError, match="not a path inside a version"),
+    ):
+        registry.files(ModelVersion("m", "1"))
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", "a\0b"])
 def test_a_path_that_leads_out_of_the_destination_is_never_written(path, tmp_path):
-    with server(says(200, {"artifact_uri": "mlflow-artifacts:/1"})) as uri, Registry(uri) as one:
-        with pytest.raises(RegistryError):
-            one.download(ModelVersion("m", "1"), path, tmp_path / "inner")
+    with (
+        against(says(200, {"artifact_uri": "mlflow-artifacts:/1"})) as one,
+        pytest.raises(RegistryError),
+    ):
+        one.download(ModelVersion("m", "1"), path, tmp_path / "inner")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RegistryError):
         safe_path(path)
@@ -452,9 +466,11 @@ def test_folders_without_end_are_given_up():
             return says(200, {"artifact_uri": "mlflow-artifacts:/1"})()
         return says(200, {"files": [{"path": "again", "is_dir": True}]})()
 
-    with server(endless) as uri, Registry(uri) as registry:
-        with pytest.raises(RegistryError, match="deep"):
-            registry.files(ModelVersion("m", "1"))
+    with (
+        against(endless) as registry,
+        pytest.raises(RegistryError, match="deep"),
+    ):
+        registry.files(ModelVersion("m", "1"))
 
 
 @pytest.fixture

@@ -107,8 +107,7 @@ class Gate:
 
 
 def _is_finite(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _lead(value: float, other: float, greater_is_better: bool) -> Decimal:

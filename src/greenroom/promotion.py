@@ -301,13 +301,14 @@ def _ready(registry: Registry, name: str, version: str) -> ModelVersion:
 
 
 def _previous(registry: Registry, name: str, selector: Selector, before: tuple[str, ...]) -> str:
-    model = registry.registered_model(name)
+    records = read_records(registry.registered_model(name).tags)
     versions = {one.version: one for one in registry.versions(name) if one.status == READY}
-    past = selected_before(read_records(model.tags), str(selector), before[0] if before else "")
-    archived = sorted(
-        (one.number for one in versions.values() if one.stage == "Archived"), reverse=True
-    )
-    for version in [*past, *map(str, archived)]:
+    if any(one.moved and one.selector == str(selector) for one in records):
+        past = selected_before(records, str(selector), before[0] if before else "")
+    else:
+        archived = [one.number for one in versions.values() if one.stage == "Archived"]
+        past = [str(number) for number in sorted(archived, reverse=True)]
+    for version in past:
         if version in versions and version not in before:
             return version
     raise PromotionError(

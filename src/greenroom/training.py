@@ -8,6 +8,7 @@ version is written into the model's own directory. Whether it is then selected i
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
 
 if TYPE_CHECKING:
     from greenroom.features import FeaturesModule
+
+LONGEST_PARAM: Final = 250
+"""A parameter whose text is longer (a nested estimator, say) tells a reader of a run nothing."""
 
 TRAINING_TAG: Final = "greenroom.training"
 
@@ -218,11 +222,15 @@ def candidate_params(model: Model, name: str) -> dict[str, Any]:
     if model.params is not None:
         return dict(model.params(estimator))
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    defaults = type(last)().get_params(deep=False) if hasattr(last, "get_params") else {}
+    if not hasattr(last, "get_params"):
+        return {}
+    signature = inspect.signature(type(last)).parameters
     return {
         key: value
-        for key, value in (last.get_params(deep=False) if defaults else {}).items()
-        if repr(value) != repr(defaults.get(key)) and len(str(value)) <= 250
+        for key, value in last.get_params(deep=False).items()
+        if key in signature
+        and repr(value) != repr(signature[key].default)
+        and len(str(value)) <= LONGEST_PARAM
     }
 
 

@@ -113,7 +113,7 @@ async def _serve(project: Project, supervisor: Supervisor) -> None:
 def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> None:
     host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104
     base = f"http://{host}:{address[1]}"
-    rows = [["API", base, "open: no token is asked for" if project.settings.auth == "none" else ""]]
+    rows = [["API", base, "open" if project.settings.auth == "none" else ""]]
     for model in status.models:
         rows.append([f"POST {model.name}", base + model.route, _served(model)])
     rows += [

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -17,13 +18,18 @@ from rich.table import Table
 
 from greenroom.progress import OnProgress
 
-out = Console(soft_wrap=True, highlight=False)
+PIPE_WIDTH = 140
+"""Columns of a table where nobody's terminal says how wide it is: in a log, in a container."""
+
+out = Console(highlight=False)
+if not out.is_terminal:
+    out = Console(highlight=False, width=PIPE_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str = "") -> None:
     """Print a line of result."""
-    out.print(escape(text))
+    out.print(escape(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -44,7 +50,9 @@ def _head(message: str) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; on a pipe without colours, but with the same text."""
-    drawn = Table(title=escape(title) or None, title_justify="left", title_style="bold")
+    drawn = Table(
+        title=escape(title) or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD
+    )
     for name in columns:
         drawn.add_column(name, overflow="fold")
     for row in rows:

@@ -94,14 +94,14 @@ def _show(release: Release) -> None:
 
 def _show_scores(release: Release) -> None:
     trained, model = release.trained, release.trained.model
-    if trained.fitted is None:
+    if trained.fitted is None or trained.manifest is None:
         return
     chosen, metrics = trained.fitted.candidate, trained.fitted.metrics
     names = [metric.name for metric in model.task.metrics if metric.name in metrics]
-    first = [model.gate.metric, *(name for name in names if name != model.gate.metric)][:4]
+    first = [model.gate.metric, *(name for name in names if name != model.gate.metric)][:3]
     table(
-        f"{model.name}: cross-validation on {len(trained.fitted.holdout):,} held-out and "
-        f"{trained.manifest.n_train if trained.manifest else 0:,} training rows",
+        f"{model.name}: {model.folds} folds of {trained.manifest.n_train:,} training rows, "
+        "mean ± standard deviation",
         ["candidate", *first, ""],
         [
             [
@@ -118,7 +118,7 @@ def _show_scores(release: Release) -> None:
         ],
     )
     table(
-        f"{chosen} on the hold-out",
+        f"{chosen} on {trained.manifest.n_holdout:,} held-out rows",
         ["metric", "value", "95 % interval"],
         [
             [
