@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-APP = '''
+APP = """
 from greenroom import App, Column, Gate, Model, classification
 
 
@@ -43,7 +43,7 @@ app = App(
         )
     ],
 )
-'''
+"""
 
 FEATURES = '''
 """Features of the sample: how much was spent a visit."""

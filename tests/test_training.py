@@ -189,9 +189,7 @@ def test_with_latest_a_refused_candidate_is_not_registered(registry, tmp_path):
     assert [one.action for one in history(registry, "latest-sample")] == ["refusal"]
 
 
-def test_the_same_data_code_and_seed_are_not_trained_again_when_the_app_says_so(
-    registry, tmp_path
-):
+def test_the_same_data_code_and_seed_are_not_trained_again_when_the_app_says_so(registry, tmp_path):
     folder = write_app(tmp_path / "app", "unchanged-sample", retrain="when changed")
     assert _train(folder, registry).version == "1"
 
@@ -255,7 +253,12 @@ def test_a_changed_cell_is_reported_with_both_hashes(trained, tmp_path):
 def test_changed_code_is_named_by_file_and_what_it_changes_by_figure(trained, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(trained[0], copy)
-    text = (copy / "app.py").read_text().replace("C=1.0", "C=0.001").replace("max_depth=3", "max_depth=1")
+    text = (
+        (copy / "app.py")
+        .read_text()
+        .replace("C=1.0", "C=0.001")
+        .replace("max_depth=3", "max_depth=1")
+    )
     (copy / "app.py").write_text(text)
 
     result = _reproduce(trained, copy)

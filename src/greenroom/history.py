@@ -146,15 +146,22 @@ def selected_before(records: Sequence[Record], selector: str, current: str) -> l
             continue
         if record.from_version and stack[-1:] != [record.from_version]:
             stack.append(record.from_version)  # somebody moved it there outside of Greenroom
-        if record.action == "rollback" and record.to_version in stack:
-            while stack[-1] != record.to_version:
-                stack.pop()
-        elif stack[-1:] != [record.to_version]:
+        if record.action == "rollback":
+            stack = _taken_back(stack, record.to_version)
+        if stack[-1:] != [record.to_version]:
             stack.append(record.to_version)
     if stack[-1:] == [current]:
         stack.pop()
     before = dict.fromkeys(version for version in reversed(stack) if version != current)
     return [version for version in before if version]
+
+
+def _taken_back(stack: list[str], to_version: str) -> list[str]:
+    """Drop what a rollback left, never to come back to it, and all after what it went back to."""
+    left = stack[:-1]
+    if to_version not in left:
+        return left
+    return left[: len(left) - left[::-1].index(to_version)]
 
 
 def _read(key: str, value: str) -> Record:

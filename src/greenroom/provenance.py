@@ -51,9 +51,7 @@ def record_code(folder: Path) -> Code:
     files |= {f"greenroom/{path}": digest for path, digest in tree_digests(package, _CODE).items()}
     commit = _git(folder, "rev-parse", "HEAD")
     dirty = bool(commit and _git(folder, "status", "--porcelain", "--", "."))
-    return Code(
-        code_hash=combined_digest(files), files=files, git_commit=commit, git_dirty=dirty
-    )
+    return Code(code_hash=combined_digest(files), files=files, git_commit=commit, git_dirty=dirty)
 
 
 def record_environment() -> Environment:

@@ -129,9 +129,7 @@ def _reasons(judgement: Judgement | None) -> tuple[str, ...]:
     return tuple(f"{reason} ({rows})" for reason in judgement.decision.reasons)
 
 
-def _release_latest(
-    trained: Trained, where: Deployed, registry: Registry, who: str
-) -> Release:
+def _release_latest(trained: Trained, where: Deployed, registry: Registry, who: str) -> Release:
     """Judge first: a version that is registered under ``latest`` is served."""
     if trained.unchanged or trained.fitted is None:
         return Release(trained, "unchanged", trained.version)

@@ -118,9 +118,7 @@ def _compare(
     manifest: Manifest, directory: Path, fitted: Fitted
 ) -> tuple[Verdict, tuple[str, ...]]:
     holdout = read_holdout(directory / HOLDOUT_FILE, manifest.classes)
-    _, _, reference = read_reference(
-        directory / REFERENCE_FILE, manifest.schema, manifest.classes
-    )
+    _, _, reference = read_reference(directory / REFERENCE_FILE, manifest.schema, manifest.classes)
     if not np.array_equal(holdout.keys, fitted.holdout.keys):
         return "differs", ("hold-out: other rows are held out",)
     largest, found = 0.0, []

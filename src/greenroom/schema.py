@@ -22,9 +22,7 @@ import numpy.typing as npt
 
 from greenroom.errors import AppError
 
-Kind: TypeAlias = Literal[
-    "number", "integer", "boolean", "string", "category", "date", "datetime"
-]
+Kind: TypeAlias = Literal["number", "integer", "boolean", "string", "category", "date", "datetime"]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 KINDS: Final[tuple[str, ...]] = get_args(Kind)

@@ -90,7 +90,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "INFO"
     models: Annotated[
         dict[str, ModelSettings],
-        Meta(description="By an app's model: the registered `name` and selector that are deployed."),
+        Meta(
+            description="By an app's model: the registered `name` and selector that are deployed."
+        ),
     ] = {}
 
 

@@ -231,7 +231,9 @@ class Tracking:
             return str(found.experiment_id)
 
     @contextmanager
-    def run(self, name: str, *, tags: Mapping[str, str], parent: Run | None = None) -> Iterator[Run]:
+    def run(
+        self, name: str, *, tags: Mapping[str, str], parent: Run | None = None
+    ) -> Iterator[Run]:
         """Open a run; it ends FINISHED, FAILED by an error, or KILLED by Ctrl-C."""
         from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 

@@ -245,13 +245,13 @@ def _log_candidates(
     for score in scores:
         with tracking.run(score.name, tags=tags, parent=parent) as run:
             params = candidate_params(model, score.name)
-            run.log_params({"candidate": score.name, "dataset_name": prepared.dataset.name, **params})
+            run.log_params(
+                {"candidate": score.name, "dataset_name": prepared.dataset.name, **params}
+            )
             run.log_metrics(score.flat())
 
 
-def _log_results(
-    run: Run, prepared: Prepared, fitted: Fitted, chosen: CandidateScores
-) -> None:
+def _log_results(run: Run, prepared: Prepared, fitted: Fitted, chosen: CandidateScores) -> None:
     model, holdout = prepared.model, fitted.holdout
     run.log_params({"candidate": chosen.name, **candidate_params(model, chosen.name)})
     folds = {f"cv_{name}": value for name, value in chosen.flat().items()}
@@ -275,7 +275,9 @@ def _log_results(
         run.log_files(files)
 
 
-def _manifest(app: App, prepared: Prepared, fitted: Fitted, code: Any, environment: Any) -> Manifest:
+def _manifest(
+    app: App, prepared: Prepared, fitted: Fitted, code: Any, environment: Any
+) -> Manifest:
     model, dataset = prepared.model, prepared.dataset
     return Manifest(
         app=app.name,
@@ -359,7 +361,9 @@ def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model
     return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])
 
 
-def _version_tags(manifest: Manifest, names: Sequence[str], training: str, digest: str) -> dict[str, str]:
+def _version_tags(
+    manifest: Manifest, names: Sequence[str], training: str, digest: str
+) -> dict[str, str]:
     tags = {
         TRAINING_TAG: training,
         DIGEST_TAG: digest,

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        cli.main(args=words, prog_name="greenroom", standalone_mode=False)
+        status = cli.main(args=words, prog_name="greenroom", standalone_mode=False)
     except GreenroomError as error:
         _end(error, REFUSED if isinstance(error, PromotionRefused) else 1, "--debug" in words)
     except click.ClickException as error:
@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the last line of defence, a bug of ours
         _end(error, 1, "--debug" in words)
+    else:
+        # What a command gave to `context.exit`.
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def _end(error: Exception, status: int, debug: bool) -> None:

@@ -132,9 +132,7 @@ def _selector(project: Project, name: str, target: str) -> Selector:
     return Selector("stage", "Production")
 
 
-def _aim(
-    project: Project, registry: Registry, name: str, target: str, version: str | None
-) -> _Aim:
+def _aim(project: Project, registry: Registry, name: str, target: str, version: str | None) -> _Aim:
     """Take gate and task from this folder's app, else from what the version says of itself."""
     from greenroom.judging import gate_of
 

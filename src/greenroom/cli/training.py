@@ -168,9 +168,7 @@ def _project_of(registered: str, app: str, config: Path | None) -> Project:
             continue  # another app's problem is not this command's
         if _model_of(project, registered) is not None:
             return project
-    raise AppError(
-        f"no app here trains {registered!r}", advice="name its folder with --app"
-    )
+    raise AppError(f"no app here trains {registered!r}", advice="name its folder with --app")
 
 
 def _model_of(project: Project, registered: str) -> Model | None:
@@ -217,7 +215,9 @@ def _reproduce(
     )
 
 
-def _selected(registry: Registry, model: Model, registered: str, settings: Settings) -> ModelVersion:
+def _selected(
+    registry: Registry, model: Model, registered: str, settings: Settings
+) -> ModelVersion:
     from greenroom.release import deployed
 
     selector = deployed(model, settings).selector

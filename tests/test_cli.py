@@ -1,0 +1,196 @@
+"""The command line: exit statuses, one-line errors, and what promote, history and the like print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from greenroom.cli import main
+from sample_app import write_app
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Call the command line in an empty folder; gives exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*words])
+            raise SystemExit(0)
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_without_an_app_the_message_says_where_it_was_looked_for_and_what_to_do(call):
+    status, _, errors = call("train")
+
+    assert status == 1
+    assert len(_lines(errors)) == 1
+    assert "app.py" in errors
+    assert "greenroom new" in errors
+
+
+def test_an_unknown_app_is_named_with_those_there_are(call, tmp_path):
+    write_app(tmp_path / "apps" / "late", "late-model")
+
+    status, _, errors = call("serve", "latte")
+
+    assert status == 1
+    assert "latte" in errors
+    assert "late" in errors
+
+
+def test_an_unknown_option_is_a_usage_error(call):
+    assert call("train", "--fast")[0] == 2
+
+
+def test_a_setting_that_does_not_exist_is_named_with_where_it_stands(call, tmp_path):
+    write_app(tmp_path / "app", "model")
+    (tmp_path / "app" / "greenroom.yaml").write_text("prot: 8000\n")
+
+    status, _, errors = call("train", "app")
+
+    assert status == 1
+    assert "prot" in errors
+    assert "greenroom.yaml" in errors
+
+
+def test_no_registry_is_one_line_with_the_documented_words(call, tmp_path, monkeypatch):
+    write_app(tmp_path / "app", "model")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+
+    status, _, errors = call("train", "app")
+
+    assert status == 1
+    assert len(_lines(errors)) == 1
+    assert "Failed to connect to MLflow" in errors
+
+
+def test_several_wrong_fields_of_an_app_are_all_listed(call, tmp_path):
+    folder = write_app(tmp_path / "app", "model")
+    text = (folder / "app.py").read_text().replace("folds=3", 'folds=1, route="predict"')
+    (folder / "app.py").write_text(text)
+
+    status, _, errors = call("train", "app")
+
+    assert status == 1
+    assert "folds" in errors
+    assert "route" in errors
+    assert "Traceback" not in errors
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "greenroom", "--debug", "train"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "AppError" in result.stderr
+
+
+def test_help_needs_none_of_the_heavy_libraries():
+    code = (
+        "import sys, greenroom.cli\n"
+        "print([name for name in ('mlflow', 'pandas', 'sklearn', 'starlette', 'matplotlib')"
+        " if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def trained(call, mlflow_server, tmp_path, monkeypatch, request) -> tuple[str, Path]:
+    """An app whose first version is selected, in the current folder."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("GREENROOM_WHO", "a tester")
+    name = f"cli-{request.node.name[:40].replace('_', '-')}"
+    folder = write_app(tmp_path / "app", name)
+    monkeypatch.chdir(folder)
+    status, output, errors = call("train")
+    assert status == 0, errors
+    assert "version 1 is selected" in output
+    return name, folder
+
+
+def test_train_shows_candidates_figures_the_run_and_the_gate(call, trained):
+    status, output, _ = call("train")
+
+    assert status == 0
+    for text in ("tree", "logistic", "best", "roc_auc", "/#/experiments/", "held out by both"):
+        assert text in output
+    assert "version 2 is selected" in output
+
+
+def test_a_refused_promotion_ends_with_status_3_and_the_figures(call, trained):
+    name, folder = trained
+    assert call("train", "--no-promote")[0] == 0
+    text = (folder / "app.py").read_text().replace("minimum=0.6", "minimum=0.999")
+    (folder / "strict").mkdir()
+    (folder / "strict" / "app.py").write_text(text)
+
+    status, _, errors = call("promote", name, "--version", "2", "--app", "strict")
+
+    assert status == 3
+    assert "0.999" in errors
+    assert "misses it by" in errors
+    status, output, _ = call("history", name)
+    assert status == 0
+    assert "refusal" in output
+    assert "a tester" in output
+
+
+def test_promote_needs_no_app_because_the_version_carries_its_gate(
+    call, trained, tmp_path, monkeypatch
+):
+    name, _ = trained
+    assert call("train", "--no-promote")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    status, output, _ = call("promote", name)
+
+    assert status == 0
+    assert "names version 2 now instead of 1" in output
+    status, output, _ = call("rollback", name)
+    assert status == 0
+    assert "names version 1 now instead of 2" in output
+
+
+def test_reproduce_proves_a_version_and_says_when_data_differ(call, trained):
+    name, folder = trained
+    status, output, _ = call("reproduce", name)
+    assert (status, "reproduced" in output) == (0, True), output
+
+    rows = folder / "data" / "rows.csv"
+    rows.write_text(rows.read_text().replace("true", "false", 1))
+    status, output, _ = call("reproduce", f"{name}/1")
+    assert status == 1
+    assert "data differ" in output
+    assert "content_hash" in output
+
+
+def test_promoting_what_is_not_registered_says_so(call, mlflow_server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+
+    status, _, errors = call("promote", "no-such-model")
+
+    assert status == 1
+    assert "no-such-model" in errors
