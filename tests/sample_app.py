@@ -32,7 +32,9 @@ app = App(
             target="late",
             columns=[
                 Column("amount", minimum=0, unit="USD", example=12.5),
-                Column("visits-30d", "integer", request_name="visits_30d", minimum=0, nullable=True),
+                Column(
+                    "visits-30d", "integer", request_name="visits_30d", minimum=0, nullable=True
+                ),
                 Column("member", "boolean"),
             ],
             features="features.py",

@@ -1,4 +1,4 @@
-"""The command line: exit statuses, one-line errors, and what promote, history and the like print."""
+"""The command line: exit statuses, one-line errors, and what the commands print."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ def call(capsys, monkeypatch, tmp_path):
     def run(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
             main([*words])
-            raise SystemExit(0)
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 

@@ -91,9 +91,11 @@ def _shell_lines() -> list[object]:
     lines = []
     for path in PAGES:
         for block in CONSOLE.findall(path.read_text(encoding="utf-8")):
-            for line in block.splitlines():
-                if line.startswith("$ "):
-                    lines.append(pytest.param(line[2:], id=f"{_name(path)}: {line[2:50]}"))
+            lines += [
+                pytest.param(line[2:], id=f"{_name(path)}: {line[2:50]}")
+                for line in block.splitlines()
+                if line.startswith("$ ")
+            ]
     return lines
 
 

@@ -122,7 +122,7 @@ def test_plain_mlflow_applies_a_version_to_raw_columns(trained):
     columns, _, recorded = read_reference(
         directory / REFERENCE_FILE, manifest.schema, manifest.classes
     )
-    frame = pd.DataFrame({name: values for name, values in columns.items()})
+    frame = pd.DataFrame(columns)
     frame["member"] = frame["member"].astype(bool)
     answers = mlflow.pyfunc.load_model(str(directory)).predict(frame)
     np.testing.assert_array_equal(answers, recorded.outputs["prediction"])
@@ -214,7 +214,6 @@ def _reproduce(trained, folder: Path) -> Reproduction:
     _, release, directory = trained
     app = load_app(folder)
     return reproduce(
-        app,
         app.model(),
         folder,
         read_manifest(directory),

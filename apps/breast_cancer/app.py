@@ -93,7 +93,7 @@ STATISTICS = (
 
 
 def columns() -> Iterator[Column]:
-    """Yield the 30 columns in scikit-learn's order; in requests, ``mean radius`` is ``mean_radius``."""
+    """Yield the 30 columns in scikit-learn's order; requests say ``mean_radius``."""
     for position, (pattern, statistic) in enumerate(STATISTICS):
         for measurement, unit, meaning, examples, maxima in MEASUREMENTS:
             name = pattern.format(measurement)

@@ -126,7 +126,7 @@ RISING = (
 )
 FALLING = ("age", "lines_less_late")
 MONOTONE = dict.fromkeys(RISING, 1) | dict.fromkeys(FALLING, -1)
-"""In which direction the risk may go with a feature; each derived one follows what it is made of."""
+"""Which way the risk may go with a feature; each derived one follows what it is made of."""
 
 
 def boosting(random_state: int, *, learning_rate: float, max_iter: int, max_features: float) -> Any:
@@ -147,7 +147,7 @@ def boosting(random_state: int, *, learning_rate: float, max_iter: int, max_feat
 
 
 def candidates(seed: int) -> dict[str, Any]:
-    """A linear baseline, constrained boosting, and the mean of two of these."""
+    """Return a linear baseline, constrained boosting, and the mean of two of these."""
     from sklearn.ensemble import VotingClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression

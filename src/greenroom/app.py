@@ -127,36 +127,45 @@ class Model:
         if not isinstance(self.task, Task):
             yield f"task: {self.task!r} is not a task; there are {', '.join(TASKS)}"
             return
+        yield from self._data_problems()
+        yield from self._training_problems()
+        yield from self._serving_problems()
+
+    def _data_problems(self) -> Iterator[str]:
         yield from _problems_of(lambda: Schema(self.columns))
-        if self.request:
-            yield from _problems_of(lambda: Schema(self.request), "request")
-        yield from _problems_of(lambda: self.task.metric(self.gate.metric))
-        yield from _problems_of(lambda: Selector.parse(self.serve), "serve")
-        if self.gate.against not in {"", "nothing"}:
-            yield from _problems_of(lambda: Selector.parse(self.gate.against), "gate.against")
         names = {column.name for column in self.columns}
         if self.task.target and not self.target:
             yield f"target: task {self.task.name!r} needs one"
         if self.target in names:
             yield f"target: {self.target!r} is also one of the columns"
+        for field_name in ("time", "group"):
+            column = getattr(self.split, field_name)
+            if column and column not in names:
+                yield f"split.{field_name}: {column!r} is not one of the columns"
+
+    def _training_problems(self) -> Iterator[str]:
         if not callable(self.candidates):
             yield "candidates: must be a function of the seed"
         if self.folds < 2:
             yield "folds: must be at least 2"
+        yield from _problems_of(lambda: self.task.metric(self.gate.metric))
+        if self.gate.against not in {"", "nothing"}:
+            yield from _problems_of(lambda: Selector.parse(self.gate.against), "gate.against")
+        if self.promote not in {"after training", "by hand"}:
+            yield f"promote: {self.promote!r} is neither 'after training' nor 'by hand'"
+
+    def _serving_problems(self) -> Iterator[str]:
+        yield from _problems_of(lambda: Selector.parse(self.serve), "serve")
         if self.route and not _PATH.fullmatch(self.route):
             yield f"route: {self.route!r} is not a path"
-        if self.split.time and self.split.time not in names:
-            yield f"split.time: {self.split.time!r} is not one of the columns"
-        if self.split.group and self.split.group not in names:
-            yield f"split.group: {self.split.group!r} is not one of the columns"
-        if self.request and not self.features:
-            yield "request: needs a features file with an expand function"
+        if self.request:
+            yield from _problems_of(lambda: Schema(self.request), "request")
+            if not self.features:
+                yield "request: needs a features file with an expand function"
         sources = {output.name for output in self.task.outputs} | set(REPLY_SOURCES)
         for name, source in self.reply.items():
             if source not in sources:
                 yield f"reply.{name}: there is no {source!r}, only {', '.join(sorted(sources))}"
-        if self.promote not in {"after training", "by hand"}:
-            yield f"promote: {self.promote!r} is neither 'after training' nor 'by hand'"
 
     @property
     def schema(self) -> Schema:

@@ -47,22 +47,22 @@ def frame_transformer(
     names = schema.names
 
     def transform(frame: Any) -> Any:
-        import numpy
-        import pandas
+        import numpy as np
+        import pandas as pd
 
         columns = {}
         for name in names:
             if name in numbers:
-                columns[name] = frame[name].to_numpy(dtype="float64", na_value=numpy.nan)
+                columns[name] = frame[name].to_numpy(dtype="float64", na_value=np.nan)
             elif name in times:
                 columns[name] = frame[name].to_numpy(dtype="datetime64[us]")
             else:
                 values = frame[name].astype(object)
                 columns[name] = values.where(values.notna(), None).to_numpy(dtype=object)
         made = {
-            name: pandas.Series(values, dtype=object if values.dtype == object else None)
+            name: pd.Series(values, dtype=object if values.dtype == object else None)
             for name, values in features(columns).items()
         }
-        return pandas.DataFrame(made).set_axis(frame.index)
+        return pd.DataFrame(made).set_axis(frame.index)
 
     return transform

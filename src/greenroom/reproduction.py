@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from greenroom.app import App, Model
+from greenroom.app import Model
 from greenroom.dataset import load_dataset
 from greenroom.evidence import read_holdout, read_reference
 from greenroom.fitting import Fitted, fit_candidate, prepare
@@ -60,7 +60,6 @@ class Reproduction:
 
 
 def reproduce(
-    app: App,
     model: Model,
     folder: Path,
     manifest: Manifest,

@@ -65,7 +65,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def health(self) -> Literal["healthy", "degraded", "unhealthy"]:
-        """``unhealthy`` when no model answers, ``degraded`` when something is wrong, else healthy."""
+        """Unhealthy when no model answers, degraded when something is wrong, else healthy."""
         if not any(model.serving for model in self.models):
             return "unhealthy"
         whole = all(model.serving and not model.problems for model in self.models)

@@ -138,7 +138,7 @@ def _detect(estimator: Any, X: Any) -> Predictions:
 
 
 def _forecast(estimator: Any, X: Any) -> Predictions:
-    """An estimator whose ``predict`` gives shape (n_samples, 3): the value and its interval."""
+    """Take ``predict`` to give shape (n_samples, 3): the value and the ends of its interval."""
     values = np.asarray(estimator.predict(X), dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != 3:
         raise AppError(

@@ -113,10 +113,9 @@ async def _serve(project: Project, supervisor: Supervisor) -> None:
 def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> None:
     host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104
     base = f"http://{host}:{address[1]}"
-    rows = [["API", base, "open" if project.settings.auth == "none" else ""]]
-    for model in status.models:
-        rows.append([f"POST {model.name}", base + model.route, _served(model)])
-    rows += [
+    rows = [
+        ["API", base, "open" if project.settings.auth == "none" else ""],
+        *([f"POST {model.name}", base + model.route, _served(model)] for model in status.models),
         ["documentation", f"{base}/docs", ""],
         ["health", f"{base}/health", status.health],
         ["MLflow", project.settings.tracking_uri, status.registry.state],

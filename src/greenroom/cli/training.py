@@ -204,7 +204,6 @@ def _reproduce(
             advice="only a version that carries its data hash, code and seed can be reproduced",
         )
     return reproduce_version(
-        project.the_app,
         model,
         project.folder,
         manifest,
