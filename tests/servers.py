@@ -73,6 +73,7 @@ class FakeRuntime:
         self.task = task
         self.classes = (0, 1)
         self.manifest = manifest(schema)
+        self.example_values = {}
         self.accepts_matrix = schema.numeric
         self.expands = False
         self.called: list[str] = []

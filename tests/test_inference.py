@@ -5,6 +5,7 @@ import json
 import threading
 import weakref
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ class Sum:
     """A runtime without files: adds a constant to its only column."""
 
     manifest = None
+    example_values = MappingProxyType({})
     schema = Schema((Column("a", minimum=0, maximum=10),))
     task = regression
     classes = ()
@@ -61,7 +63,7 @@ class Loader:
     def __init__(self):
         self.loaded = []
 
-    def __call__(self, directory):
+    def __call__(self, directory, _=None):
         self.loaded.append(directory.name)
         return Sum(float(directory.name))
 
@@ -234,7 +236,7 @@ def test_each_version_is_warmed_once(engine):
 def test_a_version_that_does_not_load_names_its_model_and_changes_nothing(
     committed, raised, kind, said
 ):
-    def load(directory):
+    def load(directory, _=None):
         if directory.name == "2":
             raise raised
         return Sum()
@@ -258,7 +260,7 @@ class Short(Sum):
 
 def test_an_answer_with_another_number_of_rows_is_never_given_out(committed):
     with pytest.raises(VersionUnloadable, match="answered 1 rows with 5"):
-        Engine(committed, lambda _: Short()).prepare(generation(1, deployment()))
+        Engine(committed, lambda *_: Short()).prepare(generation(1, deployment()))
 
 
 class Expanding(Short):
@@ -266,7 +268,7 @@ class Expanding(Short):
 
 
 def test_a_request_that_stands_for_several_rows_is_answered_with_a_list(committed):
-    engine = Engine(committed, lambda _: Expanding())
+    engine = Engine(committed, lambda *_: Expanding())
     engine.prepare(generation(1, deployment()))
     committed.number = 1
     assert len(answer(engine)["predictions"]) == 5
@@ -311,7 +313,7 @@ def test_requests_go_on_while_generations_come_and_go(engine, committed):
 def test_a_deployments_directory_is_what_is_loaded(committed):
     seen = []
 
-    def load(directory):
+    def load(directory, _=None):
         seen.append(directory)
         return Sum()
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from builders import classifier, foreign, pickled, sklearn_flavors, write_mlmodel
 from greenroom.errors import VersionCorrupt, VersionUnloadable
 from greenroom.mlmodel import read_mlmodel
-from greenroom.unpickling import ALLOW_VARIABLE, check_scikit_learn, load_estimator
+from greenroom.unpickling import ALLOW_VARIABLE, check_packages, load_estimator
 
 X = np.array([[0.0, 1.0], [2.0, 3.0]])
 
@@ -114,8 +114,8 @@ def test_another_scikit_learn_is_refused_naming_both_and_a_patch_release_is_not(
     write_mlmodel(tmp_path, flavors=flavors)
     (tmp_path / "requirements.txt").write_text("")
     with pytest.raises(VersionUnloadable, match=r"scikit-learn 1\.2\.3, and 1\.4\.0 is installed"):
-        check_scikit_learn(read_mlmodel(tmp_path), installed="1.4.0")
-    check_scikit_learn(read_mlmodel(tmp_path), installed="1.2.9")
+        check_packages(read_mlmodel(tmp_path), installed={"scikit-learn": "1.4.0"})
+    check_packages(read_mlmodel(tmp_path), installed={"scikit-learn": "1.2.9"})
 
 
 def test_the_requirements_count_where_the_flavour_says_nothing(tmp_path):

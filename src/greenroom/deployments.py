@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from greenroom.generation import Deployment
 from greenroom.manifest import Manifest
 from greenroom.registered import ModelVersion, RegisteredModel
+from greenroom.schema import Column
 from greenroom.selector import Selector
 from greenroom.status import VersionStatus
 
@@ -35,12 +36,15 @@ class Target:
         What is followed.
     route : str
         The path that answers; no two targets share one.
+    declared : tuple of Column
+        The columns of a request, for versions whose signature does not name them.
     """
 
     model: str
     name: str
     selector: Selector
     route: str
+    declared: tuple[Column, ...] = ()
 
 
 def chosen_version(served: Deployment, selected: Sequence[ModelVersion]) -> ModelVersion | None:
@@ -65,6 +69,7 @@ def deployment_of(
         route=target.route,
         serving=_status(target, version, digest, manifest),
         directory=directory,
+        declared=target.declared,
     )
 
 

@@ -77,7 +77,6 @@ def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
     description = f"Answered by {deployment.name} version {serving.version} ({serving.stage})."
     if serving.generated_data:
         description += f" Trained on {GENERATED_DATA}."
-    given = runtime.manifest.example if runtime.manifest else None
     return PredictOperation(
         model=name,
         paths=paths,
@@ -88,7 +87,7 @@ def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
         fields=served.reply_type.fields_for([output.name for output in runtime.task.outputs]),
         classes=dict(zip(runtime.classes, served.reply_type.class_names, strict=True)),
         expands=runtime.expands,
-        example=example_request(runtime.schema, given),
+        example=example_request(runtime.schema, runtime.example_values),
     )
 
 

@@ -222,7 +222,7 @@ class Follower:
         found = self._store.recall(target.route, Deployment)
         if found is None or (found.name, found.selector) != (target.name, str(target.selector)):
             return nothing
-        found = replace(found, model=target.model)
+        found = replace(found, model=target.model, declared=target.declared)
         if found.serving is None:
             return found
         digest = found.serving.digest

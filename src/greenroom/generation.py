@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from greenroom.schema import Column
 from greenroom.status import ModelStatus, VersionStatus
 
 
@@ -35,6 +36,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         did not load, a mirror that disagrees.
     latest_versions : dict of str to str
         For each stage the highest version in it, as pages show it.
+    declared : tuple of Column
+        The columns of a request, for a version whose signature does not name them.
     """
 
     model: str
@@ -47,6 +50,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     advice: str = ""
     problems: tuple[str, ...] = ()
     latest_versions: dict[str, str] = {}
+    declared: tuple[Column, ...] = ()
 
     @property
     def status(self) -> ModelStatus:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -33,9 +34,12 @@ from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
 from greenroom.request import RequestType, Rows
 from greenroom.runtime import Runtime, load_runtime
+from greenroom.schema import Schema
 from greenroom.task import TASKS
 
 __all__ = ["Engine", "LoadedGeneration", "ServedModel"]
+
+Load: TypeAlias = Callable[[Path, Schema | None], Runtime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,10 @@ class Engine:
     committed : callable
         Returns the number of the generation that all workers answer from.
     load : callable
-        ``directory -> Runtime``.
+        ``directory, declared columns -> Runtime``.
     """
 
-    def __init__(
-        self, committed: Callable[[], int], load: Callable[[Path], Runtime] = load_runtime
-    ) -> None:
+    def __init__(self, committed: Callable[[], int], load: Load = load_runtime) -> None:
         self._committed = committed
         self._load = load
         # Never changed in place: a request may be reading it.
@@ -218,20 +220,19 @@ class Engine:
         }
 
 
-def _served(
-    deployment: Deployment, loaded: Mapping[str, Runtime], load: Callable[[Path], Runtime]
-) -> ServedModel:
+def _served(deployment: Deployment, loaded: Mapping[str, Runtime], load: Load) -> ServedModel:
     """Return what answers a deployment's requests, having answered one."""
     if deployment.serving is None:
         return ServedModel(deployment)
     try:
         runtime = loaded.get(deployment.directory)
         if runtime is None:
-            runtime = load(Path(deployment.directory))
+            declared = Schema(deployment.declared) if deployment.declared else None
+            runtime = load(Path(deployment.directory), declared)
             runtime.warm()
         served = _compiled(deployment, runtime)
-        given = runtime.manifest.example if runtime.manifest is not None else None
-        served.answer(msgspec.json.encode(example_request(runtime.schema, given)))
+        example = example_request(runtime.schema, runtime.example_values)
+        served.answer(msgspec.json.encode(example))
     except VersionError as error:
         raise type(error)(error.message, model=deployment.model, advice=error.advice) from error
     except RequestError as error:

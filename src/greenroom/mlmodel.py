@@ -33,6 +33,7 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 _PINNED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^\s;,]+)")
 _RELOG: Final = "log the model again with `signature=infer_signature(X, y)`, X a DataFrame"
+_DECLARE: Final = f"{_RELOG}, or serve it with `--schema FILE`, which lists its columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,16 @@ class MlModel:
             When there is no signature, or one that is not made of plain columns.
         """
         if self.inputs is None:
-            raise VersionUnloadable("the model has no signature", advice=_RELOG)
+            raise VersionUnloadable("the model has no signature", advice=_DECLARE)
         try:
             return Schema(tuple(_column(entry) for entry in self.inputs))
         except AppError as error:
             raise VersionUnloadable(f"its signature: {error.message}", advice=_RELOG) from error
+
+    @property
+    def named(self) -> bool:
+        """Whether there is a signature that names columns."""
+        return bool(self.inputs) and all("name" in entry for entry in self.inputs or ())
 
     def example_rows(self) -> list[dict[str, Any]]:
         """Return the rows of the input example, empty where there is none that can be read."""
@@ -156,6 +162,6 @@ def _column(entry: Mapping[str, Any]) -> Column:
             f"column {name!r} has type" if name is not None else "an input without a name has type"
         )
         raise VersionUnloadable(
-            f"its signature cannot be served: {what} {entry.get('type')!r}", advice=_RELOG
+            f"its signature cannot be served: {what} {entry.get('type')!r}", advice=_DECLARE
         )
     return Column(str(name), kind, nullable=not entry.get("required", True))

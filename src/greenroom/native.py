@@ -86,6 +86,7 @@ class NativeRuntime:
         self._inputs = inputs or schema.names
         self._by_array = False
         self.accepts_matrix = False
+        self.example_values = example or {}
         self.example = _example(schema, example)
         first = self._answer_example()
         self.task = _outputs_of(task, first)

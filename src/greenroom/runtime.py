@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from greenroom.boosters import booster_flavor, load_booster, names_features
 from greenroom.errors import AppError, VersionCorrupt, VersionUnloadable
 from greenroom.evidence import read_reference
 from greenroom.features import FeaturesModule, features_digest, load_features
@@ -26,11 +27,11 @@ from greenroom.manifest import FEATURES_FILE, REFERENCE_FILE, Manifest, read_man
 from greenroom.mlmodel import MlModel, read_mlmodel
 from greenroom.native import Apply, NativeRuntime
 from greenroom.predictions import Predictions
-from greenroom.schema import Columns, Schema, n_rows, take
+from greenroom.schema import Columns, Kind, Schema, matrix, n_rows, take
 from greenroom.task import TASKS, Task, classification, regression
 from greenroom.unpickling import (
     allow_unpickling,
-    check_scikit_learn,
+    check_packages,
     load_estimator,
     named_failures,
 )
@@ -57,6 +58,8 @@ class Runtime(Protocol):
         Which runtime it is, as pages show it.
     accepts_matrix : bool
         Whether :meth:`predict_matrix` may be called.
+    example_values : mapping
+        What is known of a request that it can answer, by column; the rest is made up.
     expands : bool
         Whether one request stands for several rows.
     """
@@ -67,6 +70,7 @@ class Runtime(Protocol):
     classes: tuple[Any, ...]
     kind: str
     accepts_matrix: bool
+    example_values: Mapping[str, Any]
     expands: bool
 
     def predict(self, columns: Columns) -> Predictions:
@@ -82,13 +86,16 @@ class Runtime(Protocol):
         """Predict an example the way a request is, and check what comes out."""
 
 
-def load_runtime(directory: Path) -> Runtime:
+def load_runtime(directory: Path, declared: Schema | None = None) -> Runtime:
     """Make a model directory's files into a runtime that has answered an example.
 
     Parameters
     ----------
     directory : Path
         As MLflow lays it out, with ``MLmodel`` in it.
+    declared : Schema, optional
+        The columns of a request, for a version whose signature does not name them; one that
+        does goes by its own.
 
     Raises
     ------
@@ -102,7 +109,7 @@ def load_runtime(directory: Path) -> Runtime:
     _quieten_feature_names()
     if manifest is not None:
         return _trained_here(model, manifest)
-    return _trained_elsewhere(model)
+    return _trained_elsewhere(model, declared)
 
 
 def _trained_here(model: MlModel, manifest: Manifest) -> NativeRuntime:
@@ -158,29 +165,48 @@ def _reference_rows(directory: Path, manifest: Manifest) -> Columns | None:
     return take(columns, np.arange(min(COMPARED_ROWS, n_rows(columns))))
 
 
-def _trained_elsewhere(model: MlModel) -> NativeRuntime:
+def _trained_elsewhere(model: MlModel, declared: Schema | None) -> NativeRuntime:
     """Serve a model of MLflow's own flavours, on a DataFrame of the signature's types."""
-    schema = model.schema()
-    pyfunc = model.flavors.get(PYFUNC, {})
-    sklearn = model.flavors.get("sklearn")
-    if sklearn is not None and pyfunc.get("loader_module", "mlflow.sklearn") == "mlflow.sklearn":
-        estimator = load_estimator(model) if not sklearn.get("code") else _through_sklearn(model)
-        task, apply = _of_estimator(estimator)
-    elif pyfunc:
-        task, apply = regression, _through_pyfunc(model)
-    else:
-        raise VersionUnloadable(
-            f"it has no flavour that can be served, only {', '.join(model.flavors) or 'none'}",
-            advice="log it with a flavour that has python_function",
-        )
+    schema, types = _columns(model, declared)
+    task, apply, by_name = _applied(model)
     rows = model.example_rows()
     return NativeRuntime(
         schema=schema,
         task=task,
         apply=apply,
-        frame=partial(_typed_frame, types=model.types),
+        frame=partial(_typed_frame, types=types) if by_name else matrix,
         example=rows[0] if rows else None,
     )
+
+
+def _columns(model: MlModel, declared: Schema | None) -> tuple[Schema, Mapping[str, str]]:
+    """Return the columns of a request, and MLflow's type of each."""
+    if declared is None or model.named:
+        return model.schema(), model.types
+    return declared, {column.name: _TYPES[column.kind] for column in declared}
+
+
+def _applied(model: MlModel) -> tuple[Task, Apply, bool]:
+    """Return the task, how the model is applied, and whether it knows its columns by name.
+
+    The library's own estimator where there is one: MLflow's ``pyfunc`` checks every column with
+    pandas, and gives a classifier's labels alone.
+    """
+    pyfunc = model.flavors.get(PYFUNC, {})
+    sklearn = model.flavors.get("sklearn")
+    if sklearn is not None and pyfunc.get("loader_module", "mlflow.sklearn") == "mlflow.sklearn":
+        estimator = load_estimator(model) if not sklearn.get("code") else _through_sklearn(model)
+        return *_of_estimator(estimator), True
+    booster = booster_flavor(model)
+    if booster and not model.flavors[booster].get("code"):
+        estimator = load_booster(model, booster)
+        return *_of_estimator(estimator), names_features(estimator)
+    if not pyfunc:
+        raise VersionUnloadable(
+            f"it has no flavour that can be served, only {', '.join(model.flavors) or 'none'}",
+            advice="log it with a flavour that has python_function",
+        )
+    return regression, _through_pyfunc(model), True
 
 
 def _of_estimator(estimator: Any) -> tuple[Task, Apply]:
@@ -202,7 +228,7 @@ def _of_estimator(estimator: Any) -> tuple[Task, Apply]:
 def _through_sklearn(model: MlModel) -> Any:
     """Load a model that carries code of its own, which MLflow puts on the module path."""
     allow_unpickling()
-    check_scikit_learn(model)
+    check_packages(model)
     return named_failures(model, "its estimator", lambda: _mlflow_sklearn(model.directory))
 
 
@@ -215,7 +241,7 @@ def _mlflow_sklearn(directory: Path) -> Any:
 
 def _through_pyfunc(model: MlModel) -> Apply:
     allow_unpickling()
-    check_scikit_learn(model)
+    check_packages(model)
     loaded = named_failures(model, "its python_function", lambda: _mlflow_pyfunc(model.directory))
     return lambda X: _one_output(loaded.predict(X))
 
@@ -250,6 +276,17 @@ def _typed(values: npt.NDArray[Any], mlflow_type: str) -> npt.NDArray[Any]:
         return values
     return values.astype(dtype)
 
+
+_TYPES: Final[Mapping[Kind, str]] = {
+    "number": "double",
+    "integer": "long",
+    "boolean": "boolean",
+    "string": "string",
+    "category": "string",
+    "date": "datetime",
+    "datetime": "datetime",
+}
+"""The kinds of declared columns as the types of a signature."""
 
 _DTYPES: Final = {
     "boolean": "bool",

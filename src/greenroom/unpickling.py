@@ -1,9 +1,10 @@
 """Estimators out of a model directory: unpickled without MLflow, and every failure named.
 
 Reads what MLflow's scikit-learn flavour writes: ``pickle``, ``cloudpickle`` and ``skops`` files. A
-file that was written by another scikit-learn than the installed one is refused, because it may load
-and answer wrongly. Unpickling runs code: only a version from a registry that is trusted comes here.
-What is done with the estimator is :mod:`greenroom.runtime`'s business.
+file that was written by another scikit-learn, XGBoost or LightGBM than the installed one is
+refused, because it may load and answer wrongly. Unpickling runs code: only a version from a
+registry that is trusted comes here. What is done with the estimator is
+:mod:`greenroom.runtime`'s business.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ ALLOW_VARIABLE: Final = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 """MLflow's own switch, which is honoured: with ``false`` nothing is unpickled."""
 
 _SKLEARN: Final = "scikit-learn"
+_CHECKED: Final = {
+    _SKLEARN: (FLAVOR, "sklearn_version"),
+    "xgboost": ("xgboost", "xgb_version"),
+    "lightgbm": ("lightgbm", "lgb_version"),
+}
+"""The packages whose releases read one another's models wrongly, and where a flavour says which."""
+
 _FORMATS: Final = ("pickle", "cloudpickle", "skops")
 
 
@@ -52,16 +60,28 @@ def load_estimator(
     """
     flavor = model.flavors[FLAVOR]
     allow_unpickling(environment)
-    check_scikit_learn(model, installed=installed)
+    check_packages(model, installed={_SKLEARN: installed} if installed else {})
     path = inside(model.directory, str(flavor.get("pickled_model") or "model.pkl"))
     form = str(flavor.get("serialization_format") or "pickle")
+    return named_failures(model, path.name, lambda: unpickle(path, form, flavor))
+
+
+def unpickle(path: Path, form: str, flavor: Mapping[str, Any]) -> Any:
+    """Load one file in one of the formats of MLflow's scikit-learn flavour.
+
+    Raises
+    ------
+    VersionUnloadable
+        When the format is none of them, unpickling is forbidden, or scikit-learn says that another
+        release of it has written the file.
+    """
     if form not in _FORMATS:
         raise VersionUnloadable(
             f"its estimator has the format {form!r}, which is not one of {', '.join(_FORMATS)}"
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimator = named_failures(model, path.name, lambda: _read(path, form, flavor))
+        estimator = _read(path, form, flavor)
     _check_warnings(caught)
     return estimator
 
@@ -81,18 +101,28 @@ def allow_unpickling(environment: Mapping[str, str] = os.environ) -> None:
         )
 
 
-def check_scikit_learn(model: MlModel, *, installed: str = "") -> None:
-    """Compare the recorded scikit-learn with the installed one, by major and minor version.
+def check_packages(model: MlModel, *, installed: Mapping[str, str] | None = None) -> None:
+    """Compare the recorded releases with those installed, by major and minor version.
+
+    Of scikit-learn, XGBoost and LightGBM: other packages may differ, and a missing one is named
+    when it is asked for.
+
+    Parameters
+    ----------
+    model : MlModel
+    installed : mapping of str to str, optional
+        What is installed, by package; default: what is.
 
     Raises
     ------
     VersionUnloadable
-        Naming both, when they differ, or when the package is missing.
+        Naming package and both versions, when they differ, or when the package is missing.
     """
-    flavor = model.flavors.get(FLAVOR, {})
-    recorded = (flavor.get("sklearn_version"), model.requirements.get(_SKLEARN))
-    for version in filter(None, recorded):
-        _same_scikit_learn(str(version), installed or _installed(str(version)))
+    for package, (name, key) in _CHECKED.items():
+        recorded = (model.flavors.get(name, {}).get(key), model.requirements.get(package))
+        for version in filter(None, recorded):
+            here = (installed or {}).get(package) or _installed(package, str(version))
+            _same_release(package, str(version), here)
 
 
 def inside(directory: Path, name: str) -> Path:
@@ -141,21 +171,21 @@ def _read(path: Path, form: str, flavor: Mapping[str, Any]) -> Any:
         return pickle.load(file)  # noqa: S301 - see the module's docstring
 
 
-def _installed(recorded: str) -> str:
+def _installed(package: str, recorded: str) -> str:
     try:
-        return importlib.metadata.version(_SKLEARN)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise VersionUnloadable(
-            f"it needs the package {_SKLEARN!r}, which is not installed",
-            advice=f"pip install {_SKLEARN}=={recorded}",
+            f"it needs the package {package!r}, which is not installed",
+            advice=f"pip install {package}=={recorded}",
         ) from error
 
 
-def _same_scikit_learn(recorded: str, installed: str) -> None:
+def _same_release(package: str, recorded: str, installed: str) -> None:
     if recorded.split(".")[:2] != installed.split(".")[:2]:
         raise VersionUnloadable(
-            f"it was made with {_SKLEARN} {recorded}, and {installed} is installed",
-            advice=f"train it again, or pip install {_SKLEARN}=={recorded}",
+            f"it was made with {package} {recorded}, and {installed} is installed",
+            advice=f"train it again, or pip install {package}=={recorded}",
         )
 
 
@@ -164,7 +194,7 @@ def _check_warnings(caught: Iterable[warnings.WarningMessage]) -> None:
     for item in caught:
         recorded = getattr(item.message, "original_sklearn_version", None)
         if recorded is not None:
-            _same_scikit_learn(str(recorded), item.message.current_sklearn_version)  # type: ignore[union-attr]
+            _same_release(_SKLEARN, str(recorded), item.message.current_sklearn_version)  # type: ignore[union-attr]
         else:
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
 

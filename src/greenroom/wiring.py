@@ -7,6 +7,7 @@ supervisor no runtime.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from greenroom.model_store import ModelStore
 from greenroom.progress import OnProgress, silent
 from greenroom.registered import ModelVersion
 from greenroom.registry import Registry
+from greenroom.schema import Column
 from greenroom.selector import Selector
 from greenroom.settings import ModelSettings, Settings
 
@@ -134,15 +136,38 @@ def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
     )
 
 
-def registered_target(name: str, settings: Settings, *, serve: str = "Production") -> Target:
+def registered_target(
+    name: str,
+    settings: Settings,
+    *,
+    serve: str = "",
+    declared: tuple[Column, ...] = (),
+    alone: bool = True,
+) -> Target:
     """Return what is followed for a registered model that is served without an app.
+
+    Parameters
+    ----------
+    name : str
+        The registered name.
+    settings : Settings
+        May name another selector, where ``serve`` is empty.
+    serve : str
+        The selector; default: Production.
+    declared : tuple of Column
+        The columns of a request, for versions whose signature does not name them.
+    alone : bool
+        Whether it is the server's only model, which answers at ``/predict``.
 
     Raises
     ------
     SettingsError
         When ``serve`` is no selector.
     """
-    return _target(name, serve, ONLY_ROUTE, settings.models.get(name))
+    route = ONLY_ROUTE if alone else f"/models/{name}/predict"
+    deployed = None if serve else settings.models.get(name)
+    target = _target(name, serve or "Production", route, deployed)
+    return dataclasses.replace(target, declared=declared)
 
 
 def download_version(registry: Registry, version: ModelVersion, folder: Path) -> Path:

@@ -55,6 +55,12 @@ def open_here(*, config: Path | None = None, **options: Any) -> Project:
     folder = Path.cwd()
     if (folder / APP_FILE).is_file():
         return open_project("", config=config, **options)
+    return open_settings(config=config, **options)
+
+
+def open_settings(*, config: Path | None = None, **options: Any) -> Project:
+    """Read the settings of the current folder, without an app."""
+    folder = Path.cwd()
     settings = load_settings(folder, options=options, file=_absolute(config))
     return Project(folder, settings, None)
 

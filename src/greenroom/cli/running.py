@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenroom.cli.context import Project, app_argument, config_option, open_project
+from greenroom.app_loading import find_app
+from greenroom.cli.context import (
+    Project,
+    app_argument,
+    config_option,
+    open_project,
+    open_settings,
+)
+from greenroom.cli.registered import read_schema, require_registered, split_name
 from greenroom.cli.terminal import note, print_error, progress, say, table
-from greenroom.errors import GreenroomError, ProcessError
+from greenroom.errors import AppError, GreenroomError, ProcessError, SettingsError
 
 if TYPE_CHECKING:
     from greenroom.following import Follower
+    from greenroom.settings import Settings
     from greenroom.status import Status
     from greenroom.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
@@ -28,25 +37,82 @@ workers_option = click.option("--workers", type=int, default=None, help="How man
 
 
 @click.command()
-@app_argument
+@click.argument("names", metavar="[APP | NAME[@ALIAS | /VERSION | :STAGE]...]", nargs=-1)
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A list of columns (YAML or JSON), for a model whose signature names none.",
+)
 @host_option
 @port_option
 @workers_option
 @config_option
-def serve(app: str, config: Path | None, **options: Any) -> None:
+def serve(names: tuple[str, ...], schema: Path | None, config: Path | None, **options: Any) -> None:
     """Serve what an app's models select in the registry, and nothing else.
 
-    APP is an app's folder, or its name under apps/; default: the current folder.
+    APP is an app's folder, or its name under apps/; default: the current folder. Where there is no
+    such app, NAME is a registered model, and any number of them is served without one: what is in
+    Production, or what the alias, version or stage behind the name says.
     """
-    from greenroom.wiring import build_follower, build_supervisor
+    from greenroom.wiring import build_supervisor
 
-    project = open_project(app, config=config, **options)
-    follower = build_follower(project.settings, project.the_app)
+    project, follower = _to_serve(names, schema, config, options)
     supervisor = build_supervisor(
-        project.settings, follower, project.the_app, project.folder, on_event=note, on_log=note
+        project.settings, follower, project.app, project.folder, on_event=note, on_log=note
     )
     supervisor.bind()
     asyncio.run(_serve(project, supervisor))
+
+
+def _to_serve(
+    names: tuple[str, ...], schema: Path | None, config: Path | None, options: dict[str, Any]
+) -> tuple[Project, Follower]:
+    """Tell an app from registered models: where one argument finds an app, it is that."""
+    from greenroom.wiring import build_follower
+
+    no_app: AppError | None = None
+    if len(names) < 2:
+        try:
+            find_app("".join(names))
+        except AppError as error:
+            if not names:
+                raise
+            no_app = error
+        else:
+            if schema is not None:
+                raise SettingsError("--schema is for registered models; an app has its columns")
+            project = open_project("".join(names), config=config, **options)
+            return project, build_follower(project.settings, project.the_app)
+    project = open_settings(config=config, **options)
+    return project, _follow_registered(project.settings, names, schema, no_app)
+
+
+def _follow_registered(
+    settings: Settings, names: tuple[str, ...], schema: Path | None, no_app: AppError | None
+) -> Follower:
+    from greenroom.wiring import follow, registered_target
+
+    wanted = [split_name(text) for text in names]
+    twice = {name for name, _ in wanted if [one for one, _ in wanted].count(name) > 1}
+    if twice:
+        raise SettingsError(f"{', '.join(sorted(twice))} is named twice")
+    if schema is not None and len(wanted) > 1:
+        raise SettingsError("--schema is for one model", advice="serve it by itself")
+    declared = read_schema(schema) if schema is not None else ()
+    alone = len(wanted) == 1
+    follower = follow(
+        settings,
+        [
+            registered_target(name, settings, serve=serve, declared=declared, alone=alone)
+            for name, serve in wanted
+        ],
+    )
+    # What was served last is served again, also while the registry is away.
+    known = {one.name for one in follower.restore() if one.serving is not None}
+    unsure = [name for name, serve in wanted if not serve and name not in known]
+    if unsure:
+        require_registered(unsure, settings, no_app)
+    return follower
 
 
 @click.command()

@@ -1,0 +1,127 @@
+"""``greenroom serve NAME``: models that plain MLflow code logged, answered by real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+PREFIX = "plain"
+LOGGER = Path(__file__).with_name("log_plain_models.py")
+SCHEMA = "- {name: a, kind: number, minimum: -10, maximum: 10}\n- {name: b, kind: number}\n"
+
+
+@pytest.fixture(scope="module")
+def logged(mlflow_server: str) -> dict:
+    """By registered name: rows, and what the model itself answers for them."""
+    ended = subprocess.run(
+        [sys.executable, str(LOGGER), mlflow_server, PREFIX],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    line = next(line for line in ended.stdout.splitlines() if line.startswith("ANSWERS "))
+    return json.loads(line.removeprefix("ANSWERS "))
+
+
+def environment(uri: str) -> dict[str, str]:
+    kept = {key: text for key, text in os.environ.items() if "GREENROOM" not in key}
+    return {**kept, "MLFLOW_TRACKING_URI": uri, "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def serve(uri: str, folder: Path, *words: str) -> Iterator[str]:
+    """Serve what ``words`` say; gives the server's address once it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "greenroom", "serve", *words, "--port", str(port)]
+    log = folder / "serve.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment(uri), stdout=output, stderr=subprocess.STDOUT
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            try:
+                httpx.get(f"{url}/ready", timeout=5)
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0, log.read_text()
+
+
+def answered_as_the_model_answers(url: str, name: str, expected: dict) -> None:
+    reply = httpx.post(f"{url}/models/{name}/predict", json=expected["rows"], timeout=30)
+    assert reply.status_code == 200, reply.text
+    rows = reply.json()["predictions"]
+    assert np.allclose([row["prediction"] for row in rows], expected["prediction"], 1e-6, 1e-9)
+    if "probabilities" in expected:
+        found = [list(row["probabilities"].values()) for row in rows]
+        assert np.allclose(found, expected["probabilities"], 1e-6, 1e-9)
+
+
+def test_models_of_each_flavour_answer_as_their_estimators_do(mlflow_server, logged, tmp_path):
+    names = [name for name in logged if not name.endswith("unnamed")]
+    with serve(mlflow_server, tmp_path, *[f"{name}@champion" for name in names]) as url:
+        assert httpx.get(f"{url}/health").json()["problems"] == []
+        for name in names:
+            answered_as_the_model_answers(url, name, logged[name])
+        paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+        assert {f"/models/{name}/predict" for name in names} <= paths.keys()
+        assert "/predict" not in paths
+    assert (tmp_path / ".greenroom").is_dir()
+
+
+def test_a_model_without_a_signature_is_served_with_the_columns_of_a_file(
+    mlflow_server, logged, tmp_path
+):
+    name = f"{PREFIX}-unnamed"
+    with serve(mlflow_server, tmp_path, f"{name}/1") as url:
+        reply = httpx.post(f"{url}/predict", json={})
+        assert reply.status_code == 503
+        assert "no signature" in reply.text
+        assert "--schema FILE" in reply.text
+    (tmp_path / "columns.yaml").write_text(SCHEMA)
+    with serve(mlflow_server, tmp_path, f"{name}/1", "--schema", "columns.yaml") as url:
+        answered_as_the_model_answers(url, name, logged[name])
+        (row, *_) = logged[name]["rows"]
+        assert httpx.post(f"{url}/predict", json=row).status_code == 200
+        refused = httpx.post(f"{url}/predict", json={**row, "a": 11})
+        assert refused.status_code == 422
+
+
+def test_what_is_neither_an_app_nor_registered_is_one_line(mlflow_server, tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "greenroom", "serve", "nowhere"],
+        cwd=tmp_path,
+        env=environment(mlflow_server),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.strip().splitlines()
+    assert "nowhere is not registered" in line
+    assert "there is no app 'nowhere'" in line
