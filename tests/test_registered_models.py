@@ -107,6 +107,8 @@ def test_a_model_without_a_signature_is_served_with_the_columns_of_a_file(
         answered_as_the_model_answers(url, name, logged[name])
         (row, *_) = logged[name]["rows"]
         assert httpx.post(f"{url}/predict", json=row).status_code == 200
+        scored = httpx.post(f"{url}/invocations", json={"dataframe_records": logged[name]["rows"]})
+        assert np.allclose(scored.json()["predictions"], logged[name]["prediction"], 1e-6, 1e-9)
         refused = httpx.post(f"{url}/predict", json={**row, "a": 11})
         assert refused.status_code == 422
 

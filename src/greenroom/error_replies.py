@@ -30,7 +30,7 @@ from greenroom.errors import (
     RequestInvalid,
 )
 
-__all__ = ["ErrorReply", "HttpRefusal", "error_reply"]
+__all__ = ["ErrorReply", "HttpRefusal", "error_reply", "scoring_error_reply"]
 
 _LOG: Final = logging.getLogger("greenroom.serving")
 
@@ -108,6 +108,28 @@ def error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:
         _encode("the server failed to answer", f"its log says more about request {request_id}"),
         {"x-request-id": request_id},
     )
+
+
+def scoring_error_reply(error: Exception, *, request_id: str) -> ErrorReply:
+    """Make the reply to a scoring request that ended in ``error``, as MLflow's clients expect it.
+
+    A wrong value is 400 there, with ``error_code`` and ``message``.
+    """
+    plain = error_reply(error, request_id=request_id, where="POST /invocations")
+    detail = msgspec.json.decode(plain.body)["detail"]
+    status = 400 if plain.status == 422 else plain.status
+    code = _SCORING_CODES.get(status, "INTERNAL_ERROR")
+    body = msgspec.json.encode({"error_code": code, "message": detail})
+    return ErrorReply(status, body, plain.headers)
+
+
+_SCORING_CODES: Final = {
+    400: "BAD_REQUEST",
+    405: "BAD_REQUEST",
+    413: "BAD_REQUEST",
+    415: "BAD_REQUEST",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
 
 
 def _encode(message: str, advice: str = "", problems: Sequence[FieldProblem] = ()) -> bytes:

@@ -15,14 +15,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenroom.app import App
-from greenroom.error_replies import HttpRefusal, error_reply
+from greenroom.error_replies import HttpRefusal, error_reply, scoring_error_reply
 from greenroom.errors import NotServing
 from greenroom.inference import Engine, ServedModel
+from greenroom.invocations import CSV, JSON, decode_invocation, encode_predictions
 from greenroom.pages import not_serving, predict_path
 from greenroom.prediction_id import new_prediction_id
 from greenroom.settings import Settings
@@ -33,6 +35,9 @@ __all__ = ["build_asgi"]
 
 _Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
+
+INVOCATIONS: Final = "/invocations"
+"""Where a server with one model answers MLflow's scoring protocol."""
 
 LARGE_BODY_BYTES: Final = 65_536
 """From here on a body is decoded in the thread, so that other requests do not wait for it."""
@@ -119,6 +124,9 @@ class _Server:
                 if body is not None:
                     await _send(send, 200, body, _reply_headers(request_id))
                 return
+            if path == INVOCATIONS and len(self._current().by_name) == 1:
+                await self._invoke(scope["method"], headers, receive, send)
+                return
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             where = f"{scope['method']} {path}"
             reply = error_reply(error, request_id=request_id or new_prediction_id(), where=where)
@@ -165,6 +173,43 @@ class _Server:
         _require_json(headers)
         body = await self._read(headers, receive)
         return None if body is None else await self._answer(served, body)
+
+    async def _invoke(
+        self, method: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Answer a request of MLflow's scoring protocol, errors in its own shape."""
+        sent = _reply_headers(_request_id(headers))
+        (served,) = self._current().by_name.values()
+        try:
+            body = await self._score(served, method, headers, receive)
+            if body is not None:
+                await _send(send, 200, body, sent)
+        except Exception as error:  # noqa: BLE001 - the last place where it can be answered
+            request_id = _request_id(headers) or new_prediction_id()
+            reply = scoring_error_reply(error, request_id=request_id)
+            await _send(send, reply.status, reply.body, {**reply.headers, **sent})
+
+    async def _score(
+        self,
+        served: ServedModel,
+        method: str,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+    ) -> bytes | None:
+        """Answer a scoring request; None when the caller has gone away."""
+        if method != "POST":
+            raise HttpRefusal(
+                405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
+            )
+        if served.deployment.serving is None or served.request_type is None:
+            raise not_serving(served.deployment)
+        media_type = _scoring_type(headers)
+        body = await self._read(headers, receive)
+        if body is None:
+            return None
+        decode = partial(decode_invocation, body, media_type)
+        rows = await self._in_thread(decode, served.request_type)
+        return encode_predictions(await self._in_thread(served.predict, rows))
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         """Read the body, as far as it may go; None when the caller has gone away."""
@@ -220,6 +265,20 @@ def _require_json(headers: Mapping[bytes, bytes]) -> None:
             raise HttpRefusal(415, "the body's content type is not JSON", advice=advice)
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
+
+
+def _scoring_type(headers: Mapping[bytes, bytes]) -> str:
+    """Return which of MLflow's two media types a body has; anything else is refused."""
+    given = headers.get(b"content-type", b"").decode("latin-1").lower()
+    media, _, parameters = given.partition(";")
+    charset = parameters.replace(" ", "").replace('"', "").removeprefix("charset=")
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
+    if media.strip() not in {JSON, CSV} or charset not in {"", "utf-8"}:
+        raise HttpRefusal(
+            415, "the body's content type is not served", advice=f"send {JSON} or {CSV} in UTF-8"
+        )
+    return media.strip()
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from greenroom.errors import RequestInvalid, RequestMalformed
+from greenroom.invocations import CSV, JSON, decode_invocation, encode_predictions
+from greenroom.predictions import Predictions
+from greenroom.request import RequestType
+from greenroom.schema import Column, Schema
+from servers import FakeServer, nothing_served, served
+
+TYPE = RequestType.compile(
+    Schema(
+        (Column("a b", request_name="a_b"), Column("code", "string"), Column("n", nullable=True))
+    )
+)
+ROWS = [{"a b": 1.5, "code": "001", "n": None}, {"a b": 2, "code": "1", "n": 3.0}]
+SPLIT = {"columns": ["code", "a b", "n", "extra"], "data": [["001", 1.5, None, 0], ["1", 2, 3, 0]]}
+
+
+def read(document, media=JSON):
+    body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
+    columns = decode_invocation(body, media, TYPE).columns()
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"dataframe_split": SPLIT},
+        {"dataframe_records": ROWS},
+        {"instances": ROWS},
+        {"instances": [[1.5, "001", None], [2, "1", 3]]},
+        {"inputs": {"a b": [1.5, 2], "code": ["001", "1"], "n": [None, 3]}, "params": {}},
+        {"inputs": ROWS},
+    ],
+)
+def test_every_format_of_mlflows_is_the_same_rows(document):
+    found = read(document)
+    assert (found["a b"], found["code"]) == ([1.5, 2.0], ["001", "1"])
+    assert np.isnan(found["n"][0])
+
+
+def test_csv_is_read_by_the_kinds_of_the_columns():
+    found = read('code,n,a b,extra\n001,,1.5,x\n1,3,2,"y,\nz"\n', CSV)
+    assert (found["a b"], found["code"], found["n"][1]) == ([1.5, 2.0], ["001", "1"], 3.0)
+    assert np.isnan(found["n"][0])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "", "[]", "{}", '{"inputs": [], "instances": []}', '{"dataframe_split": {"data": [[1]]}}',
+        '{"dataframe_split": {"columns": ["n", "n"], "data": [[1, 1]]}}', '{"inputs": 3}',
+        '{"inputs": {"a b": [1], "code": ["1", "2"]}}', '{"inputs": {"n": 3}}',
+        '{"dataframe_records": [[1]]}', '{"instances": [[1]]}',
+        '{"instances": [], "params": {"x": 1}}',
+    ],
+)  # fmt: skip
+def test_what_is_of_no_format_is_malformed_or_invalid(document):
+    with pytest.raises((RequestMalformed, RequestInvalid)):
+        read(document)
+
+
+@pytest.mark.parametrize("text", ["", "a b,code\n1\n", "a b,code\ninf,x\n", "a b,code\nx,x\n"])
+def test_csv_that_does_not_fit_is_refused(text):
+    with pytest.raises((RequestMalformed, RequestInvalid)):
+        read(text, CSV)
+
+
+def test_a_forecast_is_answered_as_its_predict_has_it():
+    one = {name: np.array([value]) for value, name in enumerate(("prediction", "lower", "upper"))}
+    assert encode_predictions(Predictions(one)) == b'{"predictions":[[0,1,2]]}'
+
+
+BODY = {"dataframe_records": [{"age": 40, "Number30-59": 1}, {"age": 120, "Number30-59": 0}]}
+
+
+def test_a_server_with_one_model_answers_at_invocations():
+    reply = FakeServer([served()]).post("/invocations", json=BODY)
+    assert (reply.status_code, reply.json()) == (200, {"predictions": [0, 1]})
+
+
+def test_a_server_with_two_models_does_not():
+    two = FakeServer([served(), served("other", route="/other")])
+    assert two.post("/invocations", json=BODY).status_code == 404
+
+
+def test_refusals_have_the_shape_of_mlflows():
+    server = FakeServer([served()])
+    wrong = server.post("/invocations", json={"dataframe_records": [{"age": 400}]})
+    assert (wrong.status_code, wrong.json()["error_code"]) == (400, "BAD_REQUEST")
+    assert "age" in wrong.json()["message"]
+    assert "400" not in wrong.json()["message"]
+    other = server.post("/invocations", content=b"x", headers={"content-type": "text/plain"})
+    assert (other.status_code, other.json()["error_code"]) == (415, "BAD_REQUEST")
+    away = FakeServer([nothing_served()]).post("/invocations", json=BODY)
+    assert away.status_code == 503
+    assert server.get("/invocations").headers["allow"] == "POST"
