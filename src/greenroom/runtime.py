@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.boosters import booster_flavor, load_booster, names_features
+from greenroom.booster_files import booster_flavor, load_booster, names_features
 from greenroom.errors import AppError, VersionCorrupt, VersionUnloadable
 from greenroom.evidence import read_reference
 from greenroom.features import FeaturesModule, features_digest, load_features

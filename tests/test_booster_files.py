@@ -6,7 +6,7 @@ import pytest
 import xgboost
 
 from builders import write_mlmodel
-from greenroom.boosters import booster_flavor, load_booster, names_features
+from greenroom.booster_files import booster_flavor, load_booster, names_features
 from greenroom.errors import VersionCorrupt, VersionUnloadable
 from greenroom.mlmodel import read_mlmodel
 
