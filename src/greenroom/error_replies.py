@@ -45,7 +45,7 @@ _STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
 """The first that fits holds; everything else is the server's own fault, 500."""
 
 
-class HttpRefusal(Exception):  # noqa: N818 - it is an answer, and named as one
+class HttpRefusal(Exception):
     """A request is refused for reasons of HTTP: its path, method, length or content type."""
 
     def __init__(

@@ -30,8 +30,10 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, NamedTuple
 
 __all__ = [
     "AppError",
@@ -55,6 +57,8 @@ __all__ = [
     "VersionCorrupt",
     "VersionError",
     "VersionUnloadable",
+    "collected_refusals",
+    "refuse",
 ]
 
 
@@ -89,6 +93,42 @@ class AppError(GreenroomError):
     def __init__(self, message: str, *, problems: Sequence[str] = (), advice: str = "") -> None:
         super().__init__(message, advice=advice)
         self.problems = tuple(problems)
+
+
+_collected: Final[ContextVar[list[AppError] | None]] = ContextVar("collected", default=None)
+
+
+def refuse(error: AppError) -> None:
+    """Raise ``error``, or note it where refusals are collected.
+
+    What a value of an app's definition calls when it is built wrong.
+    """
+    collected = _collected.get()
+    if collected is None:
+        raise error
+    collected.append(error)
+
+
+@contextmanager
+def collected_refusals() -> Iterator[list[AppError]]:
+    """Let wrong values of an app be built inside the block, and give what was wrong with each.
+
+    For ``greenroom check`` alone: one broken model must not hide the next.
+
+    Examples
+    --------
+    >>> with collected_refusals() as refusals:
+    ...     refuse(AppError("column 'a': kind is unknown"))
+    ...     refuse(AppError("column 'b': kind is unknown"))
+    >>> len(refusals)
+    2
+    """
+    refusals: list[AppError] = []
+    token = _collected.set(refusals)
+    try:
+        yield refusals
+    finally:
+        _collected.reset(token)
 
 
 class SettingsError(GreenroomError):

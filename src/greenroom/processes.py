@@ -180,4 +180,4 @@ def _ps(pid: int, columns: str) -> str:
     """Ask ``ps`` about one process, or about all for ``pid`` 0."""
     which = ["-p", str(pid)] if pid else ["-A"]
     command = ["/bin/ps", "-o", columns, *which]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -188,7 +188,7 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
 def _from_file(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"{path} cannot be read as YAML: {reason}") from error
     if not isinstance(values, dict):

@@ -262,7 +262,7 @@ class TrackingServer:
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         with log:
-            self._child = subprocess.Popen(  # noqa: S603
+            self._child = subprocess.Popen(
                 self._command(artifacts),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
