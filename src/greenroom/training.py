@@ -31,7 +31,9 @@ from greenroom.manifest import (
     FEATURES_FILE,
     HOLDOUT_FILE,
     REFERENCE_FILE,
+    Code,
     Data,
+    Environment,
     Manifest,
     write_manifest,
 )
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 LONGEST_PARAM: Final = 250
 """A parameter whose text is longer (a nested estimator, say) tells a reader of a run nothing."""
+
+_INTERVAL: Final = ("_low", "_high")
 
 TRAINING_TAG: Final = "greenroom.training"
 
@@ -112,20 +116,9 @@ def train_model(
     prepared = prepare(model, folder, dataset)
     tracking = Tracking(settings.tracking_uri, app.experiment)
     title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    tags = _run_tags(app, model, dataset, training)
-    with tracking.run(title, tags=tags) as run:
+    with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
         environment = record_environment()
-        run.log_params(_params(prepared))
-        run.set_tags(
-            {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
-            | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {})
-        )
-        run.log_files(
-            {
-                "environment.json": _json(environment),
-                "code.json": _json(code),
-            }
-        )
+        _log_beginning(run, prepared, code, environment)
         scores = cross_validate(
             model,
             prepared.train_inputs,
@@ -141,8 +134,6 @@ def train_model(
         manifest = _manifest(app, prepared, fitted, code, environment)
         _log_results(run, prepared, fitted, chosen)
         logged, digest = _log_version(run, prepared, fitted, manifest)
-    names = [metric.name for metric in model.task.metrics]
-    evidence = _version_tags(manifest, names, training, digest)
     return Trained(
         model,
         run.url,
@@ -152,7 +143,7 @@ def train_model(
         prepared=prepared,
         fitted=fitted,
         scores=scores,
-        tags=evidence,
+        tags=_version_tags(manifest, training, digest),
     )
 
 
@@ -189,6 +180,14 @@ def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[s
         TRAINING_TAG: training,
     }
     return tags | ({"greenroom.data": "generated data"} if dataset.generated else {})
+
+
+def _log_beginning(run: Run, prepared: Prepared, code: Code, environment: Environment) -> None:
+    """Record what the training starts from, so that one that fails can be understood too."""
+    run.log_params(_params(prepared))
+    tags = {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
+    run.set_tags(tags | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {}))
+    run.log_files({"environment.json": _json(environment), "code.json": _json(code)})
 
 
 def _params(prepared: Prepared) -> dict[str, Any]:
@@ -276,7 +275,7 @@ def _log_results(run: Run, prepared: Prepared, fitted: Fitted, chosen: Candidate
 
 
 def _manifest(
-    app: App, prepared: Prepared, fitted: Fitted, code: Any, environment: Any
+    app: App, prepared: Prepared, fitted: Fitted, code: Code, environment: Environment
 ) -> Manifest:
     model, dataset = prepared.model, prepared.dataset
     return Manifest(
@@ -361,9 +360,7 @@ def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model
     return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])
 
 
-def _version_tags(
-    manifest: Manifest, names: Sequence[str], training: str, digest: str
-) -> dict[str, str]:
+def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, str]:
     tags = {
         TRAINING_TAG: training,
         DIGEST_TAG: digest,
@@ -376,8 +373,8 @@ def _version_tags(
     }
     if manifest.data.generated:
         tags["greenroom.data"] = "generated data"
-    figures = {name: manifest.metrics[name] for name in names if name in manifest.metrics}
-    return tags | {f"greenroom.{name}": repr(value) for name, value in figures.items()}
+    figures = {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}
+    return tags | {key: text for key, text in figures.items() if not key.endswith(_INTERVAL)}
 
 
 def _json(value: Any) -> bytes:
