@@ -27,7 +27,7 @@ port_option = click.option("--port", type=int, default=None, help="The port to l
 workers_option = click.option("--workers", type=int, default=None, help="How many workers serve.")
 
 
-@click.command()
+@click.command(short_help="Serve what the registry selects.")
 @app_argument
 @host_option
 @port_option
@@ -49,7 +49,7 @@ def serve(app: str, config: Path | None, **options: Any) -> None:
     asyncio.run(_serve(project, supervisor))
 
 
-@click.command()
+@click.command(short_help="Run everything on this machine.")
 @app_argument
 @host_option
 @port_option
@@ -189,7 +189,7 @@ def _run(command: Sequence[str]) -> int:
         raise
 
 
-@click.command()
+@click.command(short_help="Show what the running server serves.")
 @app_argument
 @config_option
 def status(app: str, config: Path | None) -> None:
