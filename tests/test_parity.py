@@ -229,3 +229,24 @@ def test_trees_behind_a_step_that_cannot_be_followed_back_are_not_proved():
     estimator = make_pipeline(steps, DecisionTreeClassifier(max_depth=2)).fit(X, TWO)
     with pytest.raises(NotConvertible, match="followed back through ColumnTransformer"):
         proof(estimator, X)
+
+
+def boosters():
+    xgboost, lightgbm = pytest.importorskip("xgboost"), pytest.importorskip("lightgbm")
+    yield xgboost.XGBClassifier(n_estimators=20, max_depth=4), HOLES, TWO
+    yield xgboost.XGBClassifier(n_estimators=5, max_depth=3), HOLES, THREE_CODES
+    yield xgboost.XGBRegressor(n_estimators=20), X, VALUES
+    yield lightgbm.LGBMClassifier(n_estimators=20, verbose=-1), HOLES, TWO
+    yield lightgbm.LGBMClassifier(n_estimators=5, verbose=-1), X, THREE
+    yield lightgbm.LGBMRegressor(n_estimators=20, verbose=-1), HOLES, VALUES
+
+
+THREE_CODES = np.digitize(VALUES, [0, 3])
+
+
+@pytest.mark.filterwarnings("ignore")  # LightGBM's, about names of features
+def test_boosters_of_other_libraries_are_proved_equal():
+    for estimator, rows, y in boosters():
+        report = proof(estimator.fit(rows, y), rows)
+        assert report.passed, (estimator, report)
+        assert report.thresholds_proved == report.thresholds > 0

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.ensembles import BOOSTED, FORESTS, HISTOGRAM, Trees, trees_of
+from greenroom.boosters import LIGHTGBM, XGBOOST, find_trees
+from greenroom.ensembles import BOOSTED, FORESTS, HISTOGRAM, Trees
 from greenroom.errors import NotConvertible
 from greenroom.graphs import INPUT, OUTPUT, Outputs
 
@@ -144,11 +145,11 @@ def _write(graph: Graph, estimator: Any, X: str) -> str:
             return X
         raise NotConvertible(f"the step {estimator!r} is not compiled")
     name = type(estimator).__name__
-    if type(estimator).__module__.partition(".")[0] != "sklearn":
-        raise NotConvertible(f"{name} of {type(estimator).__module__} is not compiled")
-    trees = trees_of(estimator)
+    trees = find_trees(estimator)
     if trees is not None:
         return _write_ensemble(graph, estimator, trees, X)
+    if type(estimator).__module__.partition(".")[0] != "sklearn":
+        raise NotConvertible(f"{name} of {type(estimator).__module__} is not compiled")
     if name in LINEAR:
         return _write_linear(graph, estimator, X)
     writer = _WRITERS.get(name)
@@ -236,11 +237,11 @@ def _write_logistic(graph: Graph, estimator: Any, X: str) -> str:
     return _probabilities(graph, scores, n_classes=len(estimator.classes_))
 
 
-def _probabilities(graph: Graph, scores: str, *, n_classes: int) -> str:
+def _probabilities(graph: Graph, scores: str, *, n_classes: int, dtype: Any = np.float64) -> str:
     if n_classes > 2:
         return graph.add("Softmax", scores, axis=1)
     second = graph.add("Sigmoid", scores)
-    first = graph.add("Sub", graph.constant([1.0]), second)
+    first = graph.add("Sub", graph.constant([1.0], dtype), second)
     return graph.add("Concat", first, second, axis=1)
 
 
@@ -276,7 +277,13 @@ def _write_ensemble(graph: Graph, estimator: Any, trees: Trees, X: str) -> str:
         return graph.add("Div", total, graph.constant([float(len(estimator.estimators_))]))
     if name in BOOSTED | HISTOGRAM:
         return _after_boosting(graph, estimator, total)
-    return total
+    if name in XGBOOST:
+        # Its sums and probabilities are float32, in which a tie is easier had.
+        total = graph.add("Cast", total, to=_FLOAT)
+    if name in XGBOOST | LIGHTGBM and hasattr(estimator, "classes_"):
+        single = np.float32 if name in XGBOOST else np.float64
+        total = _probabilities(graph, total, n_classes=len(estimator.classes_), dtype=single)
+    return graph.add("Cast", total, to=_DOUBLE) if name in XGBOOST else total
 
 
 def _after_boosting(graph: Graph, estimator: Any, scores: str) -> str:

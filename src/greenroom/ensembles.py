@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from greenroom.errors import NotConvertible
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Part: TypeAlias = dict[str, npt.NDArray[Any]]
+"""The fields of :class:`Trees` for one tree, whose first node is its root."""
 
 LEAF: Final = -1
 FORESTS: Final = frozenset(
@@ -105,7 +107,7 @@ def trees_of(estimator: Any) -> Trees | None:
 def _of_sklearn(trees: Sequence[Any]) -> Trees:
     if any(tree.n_outputs != 1 for tree in trees):
         raise NotConvertible("a tree with several outputs is not compiled")
-    return _joined(
+    return joined(
         (_arrays(tree.__getstate__()["nodes"], tree.value[:, 0, :]) for tree in trees),
         single_precision=True,
     )
@@ -118,15 +120,15 @@ def _of_boosting(estimator: Any) -> Trees:
     start = np.asarray(estimator._raw_predict_init(zeros), dtype=np.float64)[0]
     n_targets = len(start)
 
-    def parts() -> Iterator[dict[str, npt.NDArray[Any]]]:
-        yield from _constants(start)
+    def parts() -> Iterator[Part]:
+        yield from constants(start)
         for row in estimator.estimators_:
             for target, tree in enumerate(row):
                 value = estimator.learning_rate * tree.tree_.value[:, 0, 0]
                 nodes = tree.tree_.__getstate__()["nodes"]
-                yield _arrays(nodes, _in_column(value, target, n_targets))
+                yield _arrays(nodes, in_column(value, target, n_targets))
 
-    return _joined(parts(), single_precision=True)
+    return joined(parts(), single_precision=True)
 
 
 def _of_histogram(estimator: Any) -> Trees:
@@ -136,8 +138,8 @@ def _of_histogram(estimator: Any) -> Trees:
     start = np.ravel(np.asarray(estimator._baseline_prediction, dtype=np.float64))
     n_targets = estimator.n_trees_per_iteration_
 
-    def parts() -> Iterator[dict[str, npt.NDArray[Any]]]:
-        yield from _constants(start)
+    def parts() -> Iterator[Part]:
+        yield from constants(start)
         for row in estimator._predictors:
             for target, predictor in enumerate(row):
                 nodes = predictor.nodes
@@ -148,13 +150,13 @@ def _of_histogram(estimator: Any) -> Trees:
                     "left": np.where(leaf, LEAF, nodes["left"].astype(np.int64)),
                     "right": np.where(leaf, LEAF, nodes["right"].astype(np.int64)),
                     "missing_left": nodes["missing_go_to_left"].astype(bool),
-                    "value": _in_column(nodes["value"], target, n_targets),
+                    "value": in_column(nodes["value"], target, n_targets),
                 }
 
-    return _joined(parts(), single_precision=False)
+    return joined(parts(), single_precision=False)
 
 
-def _constants(start: Floats) -> Iterator[dict[str, npt.NDArray[Any]]]:
+def constants(start: Floats) -> Iterator[Part]:
     """Give one tree of one leaf for each target: added first, as the library does."""
     for target, value in enumerate(start):
         yield {
@@ -163,11 +165,11 @@ def _constants(start: Floats) -> Iterator[dict[str, npt.NDArray[Any]]]:
             "left": np.full(1, LEAF),
             "right": np.full(1, LEAF),
             "missing_left": np.zeros(1, dtype=bool),
-            "value": _in_column(np.array([value]), target, len(start)),
+            "value": in_column(np.array([value]), target, len(start)),
         }
 
 
-def _arrays(nodes: Any, value: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+def _arrays(nodes: Any, value: npt.NDArray[Any]) -> Part:
     leaf = nodes["left_child"] == LEAF
     if "missing_go_to_left" in (nodes.dtype.names or ()):
         missing = nodes["missing_go_to_left"].astype(bool)
@@ -183,14 +185,15 @@ def _arrays(nodes: Any, value: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _in_column(values: npt.NDArray[Any], target: int, n_targets: int) -> Floats:
+def in_column(values: npt.NDArray[Any], target: int, n_targets: int) -> Floats:
     """Put what a tree says of one target beside NaN, which says: nothing, of the others."""
     found = np.full((len(values), n_targets), np.nan)
     found[:, target] = values
     return found
 
 
-def _joined(parts: Iterator[dict[str, npt.NDArray[Any]]], *, single_precision: bool) -> Trees:
+def joined(parts: Iterator[Part], *, single_precision: bool) -> Trees:
+    """Lay trees end to end."""
     all_parts = list(parts)
     sizes = [len(part["left"]) for part in all_parts]
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)

