@@ -21,6 +21,7 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     ├── VersionError            a version cannot be served
     │   ├── VersionCorrupt      its files are incomplete or not the ones that were registered
     │   └── VersionUnloadable   its files are right, but it does not load or does not predict
+    ├── NotConvertible          an estimator cannot be compiled, or the result not be proved
     ├── RequestError            a request cannot be answered as it was sent
     │   ├── RequestMalformed    the body is not JSON, or not of the expected outline
     │   └── RequestInvalid      one or more fields are wrong; every one is named
@@ -41,6 +42,7 @@ __all__ = [
     "DataMissing",
     "FieldProblem",
     "GreenroomError",
+    "NotConvertible",
     "NotInRegistry",
     "NotServing",
     "NothingSelected",
@@ -185,6 +187,10 @@ class VersionCorrupt(VersionError):
 
 class VersionUnloadable(VersionError):
     """A version's files are right, but it does not load or does not predict."""
+
+
+class NotConvertible(GreenroomError):
+    """An estimator, or the way it was fitted, is not one that can be compiled and proved."""
 
 
 class RequestError(GreenroomError):

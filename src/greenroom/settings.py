@@ -81,6 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reference_rows: Annotated[
         int, Meta(ge=10, description="How many rows the reference sample of a version holds.")
     ] = 1_000
+    trust: Annotated[
+        Literal["any", "onnx"],
+        Meta(
+            description="What may run: `any` version, or with `onnx` compiled ones only, and "
+            "nothing is unpickled."
+        ),
+    ] = "any"
     who: Annotated[
         str, Meta(description="Who promotions are recorded for; default: user and host.")
     ] = ""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from greenroom.app import App, Model
+from greenroom.compiled import compile_version
 from greenroom.cross_validation import CandidateScores, best, candidate, cross_validate
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
@@ -38,6 +39,7 @@ from greenroom.manifest import (
     write_manifest,
 )
 from greenroom.model_store import DIGEST_TAG, directory_digest
+from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
 from greenroom.registry import ModelVersion, Registry
@@ -130,10 +132,12 @@ def train_model(
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
         fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
-        on_progress("logging figures and the model to MLflow", None)
+        on_progress("compiling the model, logging it and its figures to MLflow", None)
         manifest = _manifest(app, prepared, fitted, code, environment)
         _log_results(run, prepared, fitted, chosen)
-        logged, digest = _log_version(run, prepared, fitted, manifest)
+        logged, digest, parity = _log_version(run, prepared, fitted, manifest)
+        _log_runtime(run, parity)
+    tags = _version_tags(manifest, training, digest) | {"greenroom.runtime": _runtime(parity)}
     return Trained(
         model,
         run.url,
@@ -143,7 +147,7 @@ def train_model(
         prepared=prepared,
         fitted=fitted,
         scores=scores,
-        tags=_version_tags(manifest, training, digest),
+        tags=tags,
     )
 
 
@@ -316,8 +320,9 @@ def _manifest(
 
 def _log_version(
     run: Run, prepared: Prepared, fitted: Fitted, manifest: Manifest
-) -> tuple[LoggedVersion, str]:
+) -> tuple[LoggedVersion, str, ParityReport]:
     digests: list[str] = []
+    reports: list[ParityReport] = []
 
     def finish(directory: Path) -> None:
         write_manifest(directory, manifest)
@@ -327,6 +332,16 @@ def _log_version(
         y = None if prepared.y is None else prepared.y[fitted.reference]
         write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
         write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
+        reports.append(
+            compile_version(
+                directory,
+                fitted.estimator,
+                prepared.model.task,
+                prepared.inputs.iloc[fitted.reference],
+                fitted.reference_predictions,
+                seed=prepared.model.seed,
+            )
+        )
         digests.append(directory_digest(directory))
 
     first = take(prepared.dataset.columns, fitted.reference[:1])
@@ -340,7 +355,21 @@ def _log_version(
         requirements=loading_requirements(fitted.estimator),
         finish=finish,
     )
-    return logged, digests[-1]
+    return logged, digests[-1], reports[-1]
+
+
+def _runtime(report: ParityReport) -> str:
+    return "compiled" if report.passed else "native"
+
+
+def _log_runtime(run: Run, report: ParityReport) -> None:
+    """Record what will serve the version, and where that is its estimator, why."""
+    run.log_params({"runtime": _runtime(report)})
+    tags = {"greenroom.runtime": _runtime(report)}
+    if report.reason:
+        tags["greenroom.runtime_reason"] = report.reason
+    run.set_tags(tags)
+    run.log_files({"parity.json": _json(report)})
 
 
 def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model) -> Any:
