@@ -13,6 +13,7 @@ from benchmarks.serving.rounds import rotated
 from benchmarks.serving.servers import SERVERS, empty, parsed
 from benchmarks.serving.statistics import by_round, median_of, ratios
 from benchmarks.serving.targets import TARGETS, Target, judge
+from benchmarks.swaps.__main__ import passed
 
 NAMES = [("mean_radius", "mean radius"), ("age", "age")]
 ROWS = [[1.5, 40.0], [2.5, 50.0]]
@@ -143,6 +144,15 @@ def test_the_line_of_the_load_generator_is_found_among_others():
     assert load.parse(["Running", "", line]) == load.Loaded(200.0, 1.0, 3.25, 2)
     with pytest.raises(RuntimeError, match="unable to connect"):
         load.parse([], "unable to connect")
+
+
+def test_swaps_pass_only_when_nothing_failed_and_memory_stayed():
+    good = {"failed requests": 0, "wrong answers": 0, "stale reloads": 0, "memory growth": 0.04}
+
+    assert passed(good)
+    assert not passed(good | {"memory growth": 0.05})
+    for name in ("failed requests", "wrong answers", "stale reloads"):
+        assert not passed(good | {name: 1})
 
 
 @pytest.mark.bench
