@@ -5,7 +5,7 @@ APP ?= breast_cancer
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint check lock clean
+.PHONY: help setup up test lint check lock clean bench-serving bench-swaps
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -34,6 +34,17 @@ lint: setup ## Check style, types and the layers of imports
 	$(BIN)/lint-imports
 
 check: lint test ## Everything that CI runs
+
+ROUNDS ?= 5
+SECONDS ?= 5
+SWAPS ?= 500
+BENCH ?=
+
+bench-serving: setup ## Measure against other servers: ROUNDS=5 SECONDS=5 BENCH="--models forest"
+	$(BIN)/python -m benchmarks.serving --rounds $(ROUNDS) --seconds $(SECONDS) $(BENCH)
+
+bench-swaps: setup ## Swap versions under load and count what fails: SWAPS=500
+	$(BIN)/python -m benchmarks.swaps --swaps $(SWAPS) $(BENCH)
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

@@ -112,6 +112,30 @@ def test_the_runtime_answers_the_reference_sample_as_training_did(trained):
     )
 
 
+def test_the_registered_version_is_compiled_and_its_run_says_so(trained, registry):
+    from greenroom.compiled import read_parity
+    from greenroom.runtime import load_native
+
+    _, release, directory = trained
+    report, runtime, native = (
+        read_parity(directory),
+        load_runtime(directory),
+        load_native(directory),
+    )
+    tags = registry.version("trained-sample", release.version).tags
+    columns, _, _ = read_reference(
+        directory / REFERENCE_FILE, runtime.manifest.schema, runtime.classes
+    )
+    assert report.passed, report.reason
+    assert (runtime.kind, tags["greenroom.runtime"]) == ("compiled", "compiled")
+    assert report.rows["reference"] == len(columns["amount"])
+    found, expected = runtime.predict(columns).outputs, native.predict(columns).outputs
+    np.testing.assert_array_equal(found["prediction"], expected["prediction"])
+    np.testing.assert_allclose(
+        found["probability"], expected["probability"], rtol=0, atol=report.bound
+    )
+
+
 @pytest.mark.filterwarnings("ignore")  # MLflow's and pandas' own, in plain MLflow code
 def test_plain_mlflow_applies_a_version_to_raw_columns(trained):
     import mlflow.pyfunc

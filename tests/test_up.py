@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from sample_app import write_app
+from waiting import wait_for
 
 REQUEST = {"amount": 12.5, "visits_30d": 3, "member": True}
 
@@ -86,18 +87,6 @@ class Site:
         return httpx.post(f"{self.url}/predict", json=REQUEST, timeout=60)
 
 
-def _wait(condition: Callable[[], bool], what: str, within_s: float) -> float:
-    began = time.monotonic()
-    while time.monotonic() - began < within_s:
-        try:
-            if condition():
-                return time.monotonic() - began
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {within_s} s")
-
-
 def _processes_of(site: Site) -> list[str]:
     """Command lines of all processes that know the app's folder or its ports."""
     found = []
@@ -119,12 +108,12 @@ def test_up_from_nothing_to_a_swap_under_load_ctrl_c_and_a_second_start(tmp_path
     site = Site(tmp_path / "app", "up-sample")
 
     with site.up() as process:
-        _wait(lambda: site.get("/ready").status_code == 200, site.log(), 240)
+        wait_for(lambda: site.get("/ready").status_code == 200, site.log(), within_s=240)
         answer = site.predict()
         assert answer.status_code == 200, answer.text
         assert answer.json()["model_version"] == "1"
         assert site.get("/model/info").json()["model_stage"] == "Production"
-        _wait(lambda: site.get("/health").json()["status"] == "healthy", "healthy", 30)
+        wait_for(lambda: site.get("/health").json()["status"] == "healthy", "healthy", within_s=30)
         assert "/docs" in site.log()
         _swap_under_load(site)
         _nothing_selected_is_said(site)
@@ -134,16 +123,18 @@ def test_up_from_nothing_to_a_swap_under_load_ctrl_c_and_a_second_start(tmp_path
     assert "Traceback" not in site.log()
 
     with site.up() as process:
-        took = _wait(lambda: site.predict().status_code == 200, "second start", 15)
+        took = wait_for(lambda: site.predict().status_code == 200, "second start", within_s=15)
         assert took < 15
         assert site.predict().json()["model_version"] == "2"
         # A kill leaves MLflow behind and nothing else; the next start takes it over.
         process.kill()
         process.wait()
-    _wait(lambda: all("mlflow" in line for line in _processes_of(site)), "workers end", 20)
+    wait_for(
+        lambda: all("mlflow" in line for line in _processes_of(site)), "workers end", within_s=20
+    )
 
     with site.up() as process:
-        _wait(lambda: site.get("/health").json()["status"] == "healthy", "adopted", 60)
+        wait_for(lambda: site.get("/health").json()["status"] == "healthy", "adopted", within_s=60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert _processes_of(site) == []
@@ -174,7 +165,7 @@ def _swap_under_load(site: Site) -> None:
         promoted = site.call("promote", site.name)
         done = time.monotonic()
         assert promoted.returncode == 0, promoted.stderr
-        _wait(lambda: len(versions) == 2, "the new version is served", 10)
+        wait_for(lambda: len(versions) == 2, "the new version is served", within_s=10)
     finally:
         stop.set()
         thread.join()
@@ -186,14 +177,14 @@ def _swap_under_load(site: Site) -> None:
 def _nothing_selected_is_said(site: Site) -> None:
     """Archive what is served, as a person does in MLflow's pages: nothing is served then."""
     _transition(site, "2", "Archived")
-    _wait(lambda: site.predict().status_code == 503, "nothing is served", 10)
+    wait_for(lambda: site.predict().status_code == 503, "nothing is served", within_s=10)
     refused = site.predict().json()
     assert "No model in Production stage" in refused["error"]["message"]
     assert "greenroom promote up-sample" in refused["error"]["advice"]
     assert site.get("/ready").status_code == 503
     assert site.get("/live").status_code == 200
     _transition(site, "2", "Production")
-    _wait(lambda: site.predict().status_code == 200, "served again", 10)
+    wait_for(lambda: site.predict().status_code == 200, "served again", within_s=10)
     history = site.call("history", site.name)
     assert history.returncode == 0
     assert "promotion" in history.stdout

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenroom import App, Column, Gate, Model, classification
+from greenroom import App, Column, Gate, Model, Split, classification
 
 from .generated import generated
 
@@ -129,33 +129,29 @@ MONOTONE = dict.fromkeys(RISING, 1) | dict.fromkeys(FALLING, -1)
 """Which way the risk may go with a feature; each derived one follows what it is made of."""
 
 
-def boosting(random_state: int, *, learning_rate: float, max_iter: int, max_features: float) -> Any:
-    """Return boosted trees with large leaves, in which a few odd borrowers decide nothing."""
+def boosting(seed: int, *, learning_rate: float, max_iter: int, min_samples_leaf: int) -> Any:
+    """Return boosted trees that see a fifth of the features at each split."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(
         learning_rate=learning_rate,
         max_iter=max_iter,
-        max_features=max_features,
         max_leaf_nodes=16,
-        min_samples_leaf=600,
-        l2_regularization=30.0,
+        min_samples_leaf=min_samples_leaf,
+        max_features=0.2,
         monotonic_cst=MONOTONE,
         early_stopping=False,
-        random_state=random_state,
+        random_state=seed,
     )
 
 
 def candidates(seed: int) -> dict[str, Any]:
-    """Return a linear baseline, constrained boosting, and the mean of two of these."""
-    from sklearn.ensemble import VotingClassifier
+    """Return a linear baseline, and constrained boosting in large steps and in small ones."""
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import QuantileTransformer
 
-    slow = {"learning_rate": 0.05, "max_iter": 150, "max_features": 0.3}
-    fast = {"learning_rate": 0.07, "max_iter": 110, "max_features": 0.2}
     return {
         "logistic regression": make_pipeline(
             SimpleImputer(strategy="median", add_indicator=True),
@@ -163,10 +159,12 @@ def candidates(seed: int) -> dict[str, Any]:
             QuantileTransformer(n_quantiles=100, random_state=seed),
             LogisticRegression(C=0.3, max_iter=500),
         ),
-        "boosting": boosting(seed, **slow),
-        "mean of two boostings": VotingClassifier(
-            [("slow", boosting(seed, **slow)), ("fast", boosting(seed + 1, **fast))],
-            voting="soft",
+        "boosting, large steps": boosting(
+            seed, learning_rate=0.07, max_iter=110, min_samples_leaf=300
+        ),
+        # Leaves of a thousand borrowers: a few odd ones decide nothing.
+        "boosting, small steps": boosting(
+            seed, learning_rate=0.03, max_iter=280, min_samples_leaf=1000
         ),
     }
 
@@ -183,6 +181,8 @@ app = App(
             target="SeriousDlqin2yrs",
             features="features.py",
             candidates=candidates,
+            # 22,500 rows with 1,500 events tell the gate's figure to 0.01; the rest trains.
+            split=Split(holdout=0.15),
             gate=Gate("roc_auc", minimum=0.80, against="Production", tolerance=0.0),
             serve="Production",
             route="/predict",

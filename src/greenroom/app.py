@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Final, Literal
 
-from greenroom.errors import AppError
+from greenroom.errors import AppError, refuse
 from greenroom.gate import Gate
 from greenroom.schema import Column, Columns, Schema
 from greenroom.selector import Selector
@@ -119,7 +120,7 @@ class Model:
         object.__setattr__(self, "request", tuple(self.request))
         problems = [f"{self.name or 'model'}.{problem}" for problem in self._problems()]
         if problems:
-            raise AppError(f"model {self.name!r}: {'; '.join(problems)}", problems=problems)
+            refuse(AppError(f"model {self.name!r}: {'; '.join(problems)}", problems=problems))
 
     def _problems(self) -> Iterator[str]:
         if not _NAME.fullmatch(self.name):
@@ -138,6 +139,8 @@ class Model:
             yield f"target: task {self.task.name!r} needs one"
         if self.target in names:
             yield f"target: {self.target!r} is also one of the columns"
+        if self.features and not _is_inside(self.features):
+            yield f"features: {self.features!r} is not a path inside the app's folder"
         for field_name in ("time", "group"):
             column = getattr(self.split, field_name)
             if column and column not in names:
@@ -146,8 +149,14 @@ class Model:
     def _training_problems(self) -> Iterator[str]:
         if not callable(self.candidates):
             yield "candidates: must be a function of the seed"
-        if self.folds < 2:
-            yield "folds: must be at least 2"
+        for field_name in ("generated", "params", "artifacts"):
+            function = getattr(self, field_name)
+            if function is not None and not callable(function):
+                yield f"{field_name}: must be a function"
+        if not isinstance(self.seed, int):
+            yield f"seed: {self.seed!r} is not an integer"
+        if not (isinstance(self.folds, int) and self.folds >= 2):
+            yield "folds: must be an integer, and at least 2"
         yield from _problems_of(lambda: self.task.metric(self.gate.metric))
         if self.gate.against not in {"", "nothing"}:
             yield from _problems_of(lambda: Selector.parse(self.gate.against), "gate.against")
@@ -218,7 +227,7 @@ class Route:
         if self.scope not in {"open", "read"}:
             problems.append(f"route.scope: {self.scope!r} is neither 'open' nor 'read'")
         if problems:
-            raise AppError("; ".join(problems), problems=problems)
+            refuse(AppError("; ".join(problems), problems=problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,18 +269,18 @@ class App:
     def __post_init__(self) -> None:
         models = tuple(self.models)
         if len(models) == 1 and not models[0].route:
-            object.__setattr__(models[0], "route", "/predict")
+            models = (replace(models[0], route="/predict"),)
         object.__setattr__(self, "models", models)
         object.__setattr__(self, "routes", tuple(self.routes))
         problems = list(self._problems())
         if problems:
-            raise AppError(f"app {self.name!r}: {'; '.join(problems)}", problems=problems)
+            refuse(AppError(f"app {self.name!r}: {'; '.join(problems)}", problems=problems))
 
     def _problems(self) -> Iterator[str]:
         if not _NAME.fullmatch(self.name):
             yield f"name: {self.name!r} cannot be an app's name"
-        if not self.experiment:
-            yield "experiment: is empty"
+        if not (isinstance(self.experiment, str) and self.experiment.strip()):
+            yield "experiment: must be a name"
         if not self.models:
             yield "models: there is none"
         yield from _doubles("models: name", [model.name for model in self.models])
@@ -312,6 +321,13 @@ def _problems_of(build: Callable[[], object], prefix: str = "") -> Iterator[str]
     except AppError as error:
         for problem in error.problems or (error.message,):
             yield f"{prefix}: {problem}" if prefix else problem
+
+
+def _is_inside(path: object) -> bool:
+    if not isinstance(path, str):
+        return False
+    parts = PurePath(path)
+    return not parts.is_absolute() and ".." not in parts.parts
 
 
 def _doubles(what: str, values: list[str]) -> Iterator[str]:

@@ -76,7 +76,7 @@ def load_app(folder: Path) -> App:
         _import_package(package, folder)
         module = importlib.import_module(f"{package}.app")
     except Exception as error:
-        _forget(package)
+        forget_app(folder)
         raise _import_error(error, folder) from error
     return _only_app(module, file)
 
@@ -102,7 +102,9 @@ def _import_package(name: str, folder: Path) -> None:
         spec.loader.exec_module(package)
 
 
-def _forget(package: str) -> None:
+def forget_app(folder: Path) -> None:
+    """Make the next :func:`load_app` of a folder import it anew."""
+    package = package_name(folder)
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         del sys.modules[name]
 

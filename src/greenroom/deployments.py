@@ -10,10 +10,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from greenroom.compiled import read_parity
 from greenroom.generation import Deployment
 from greenroom.manifest import Manifest
 from greenroom.registered import ModelVersion, RegisteredModel
@@ -67,7 +69,7 @@ def deployment_of(
         name=target.name,
         selector=str(target.selector),
         route=target.route,
-        serving=_status(target, version, digest, manifest),
+        serving=_status(target, version, digest, manifest, _runtime(directory)),
         directory=directory,
         declared=target.declared,
     )
@@ -177,7 +179,7 @@ def _called(selector: Selector) -> str:
 
 
 def _status(
-    target: Target, version: ModelVersion, digest: str, manifest: Manifest | None
+    target: Target, version: ModelVersion, digest: str, manifest: Manifest | None, runtime: str
 ) -> VersionStatus:
     in_stage = target.selector.kind == "stage"
     return VersionStatus(
@@ -188,10 +190,17 @@ def _status(
         digest=digest,
         aliases=version.aliases,
         registered_at=instant(version.created_at_ms / 1000),
+        runtime=runtime,
         generated_data=manifest is not None and manifest.data.generated,
         metrics={} if manifest is None else manifest.metrics,
         params={} if manifest is None else _params(manifest),
     )
+
+
+def _runtime(directory: str) -> str:
+    """Say which runtime the version has files for; a worker logs it when it takes the other."""
+    report = read_parity(Path(directory))
+    return "compiled" if report is not None and report.passed else "native"
 
 
 def _params(manifest: Manifest) -> dict[str, Any]:

@@ -21,6 +21,7 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     ├── VersionError            a version cannot be served
     │   ├── VersionCorrupt      its files are incomplete or not the ones that were registered
     │   └── VersionUnloadable   its files are right, but it does not load or does not predict
+    ├── NotConvertible          an estimator cannot be compiled, or the result not be proved
     ├── RequestError            a request cannot be answered as it was sent
     │   ├── RequestMalformed    the body is not JSON, or not of the expected outline
     │   └── RequestInvalid      one or more fields are wrong; every one is named
@@ -30,8 +31,10 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, NamedTuple
 
 __all__ = [
     "AppError",
@@ -39,6 +42,7 @@ __all__ = [
     "DataMissing",
     "FieldProblem",
     "GreenroomError",
+    "NotConvertible",
     "NotInRegistry",
     "NotServing",
     "NothingSelected",
@@ -55,6 +59,8 @@ __all__ = [
     "VersionCorrupt",
     "VersionError",
     "VersionUnloadable",
+    "collected_refusals",
+    "refuse",
 ]
 
 
@@ -89,6 +95,42 @@ class AppError(GreenroomError):
     def __init__(self, message: str, *, problems: Sequence[str] = (), advice: str = "") -> None:
         super().__init__(message, advice=advice)
         self.problems = tuple(problems)
+
+
+_collected: Final[ContextVar[list[AppError] | None]] = ContextVar("collected", default=None)
+
+
+def refuse(error: AppError) -> None:
+    """Raise ``error``, or note it where refusals are collected.
+
+    What a value of an app's definition calls when it is built wrong.
+    """
+    collected = _collected.get()
+    if collected is None:
+        raise error
+    collected.append(error)
+
+
+@contextmanager
+def collected_refusals() -> Iterator[list[AppError]]:
+    """Let wrong values of an app be built inside the block, and give what was wrong with each.
+
+    For ``greenroom check`` alone: one broken model must not hide the next.
+
+    Examples
+    --------
+    >>> with collected_refusals() as refusals:
+    ...     refuse(AppError("column 'a': kind is unknown"))
+    ...     refuse(AppError("column 'b': kind is unknown"))
+    >>> len(refusals)
+    2
+    """
+    refusals: list[AppError] = []
+    token = _collected.set(refusals)
+    try:
+        yield refusals
+    finally:
+        _collected.reset(token)
 
 
 class SettingsError(GreenroomError):
@@ -145,6 +187,10 @@ class VersionCorrupt(VersionError):
 
 class VersionUnloadable(VersionError):
     """A version's files are right, but it does not load or does not predict."""
+
+
+class NotConvertible(GreenroomError):
+    """An estimator, or the way it was fitted, is not one that can be compiled and proved."""
 
 
 class RequestError(GreenroomError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from greenroom.errors import AppError
+from greenroom.errors import AppError, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Gate:
         if not (_is_finite(self.tolerance) and self.tolerance >= 0):
             problems.append("gate.tolerance: must be a finite number and not negative")
         if problems:
-            raise AppError("; ".join(problems), problems=problems)
+            refuse(AppError("; ".join(problems), problems=problems))
 
     def judge(
         self, challenger: float, *, champion: float | None = None, greater_is_better: bool = True

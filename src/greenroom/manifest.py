@@ -6,6 +6,7 @@ A version that Greenroom trained holds, beside MLflow's own files::
     greenroom/features.py        the app's features module, when there is one
     greenroom/reference.parquet  a sample of the training rows, with target and predictions
     greenroom/holdout.parquet    for each held-out row its key, the truth and the predictions
+    greenroom/parity.json        whether it is compiled (:mod:`greenroom.compiled`), or why not
 
 It is all that serving, the gate and ``reproduce`` need to know, so that a server can serve a
 version of an app that it has never seen. Reading and writing the two tables is

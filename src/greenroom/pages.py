@@ -230,6 +230,8 @@ def model_info(served: ServedModel, status: Status) -> Page:
         "selector": deployment.selector,
         "route": deployment.route,
         **msgspec.structs.asdict(serving),
+        # What answers here, which may be the estimator of a version that has a graph.
+        "runtime": runtime.kind,
         "task": runtime.task.name,
         "classes": list(runtime.classes),
         "metrics": serving.metrics or (manifest.metrics if manifest else {}),

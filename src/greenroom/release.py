@@ -19,7 +19,7 @@ from greenroom.judging import Judgement, judge
 from greenroom.progress import OnProgress, silent
 from greenroom.promotion import Record, promote, record, with_judgement
 from greenroom.registry import ModelVersion, Registry
-from greenroom.runtime import load_runtime
+from greenroom.runtime import load_native
 from greenroom.schema import take
 from greenroom.selector import Selector
 from greenroom.settings import ModelSettings, Settings
@@ -175,7 +175,7 @@ def _foreign_evidence(
             for file in registry.files(version):
                 registry.download(version, file.path, Path(folder))
             try:
-                predictions = load_runtime(Path(folder)).predict_rows(columns)
+                predictions = load_native(Path(folder)).predict_rows(columns)
             except (VersionError, KeyError, ValueError):
                 # It takes other columns, or does not load here: nothing to compare with.
                 return None

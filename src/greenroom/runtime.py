@@ -1,24 +1,27 @@
 """Runtimes: a version's files made into something that answers, proved on an example.
 
-A runtime takes rows and gives predictions, whatever the version was made with. There is one kind so
-far, *native*: the estimator itself, unpickled without MLflow; models of other flavours through
-MLflow's ``pyfunc``, which is imported for them alone. Decoding requests is
+A runtime takes rows and gives predictions, whatever the version was made with. There are two kinds.
+*compiled*: a version's graph, where it was proved to answer as the estimator does. *native*: the
+estimator itself, unpickled without MLflow; models of other flavours through MLflow's ``pyfunc``,
+which is imported for them alone. Decoding requests is
 :mod:`greenroom.request`'s business, and which versions are loaded :mod:`greenroom.inference`'s.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from greenroom.booster_files import booster_flavor, load_booster, names_features
+from greenroom.compiled import CompiledRuntime, open_graph, read_parity
 from greenroom.errors import AppError, VersionCorrupt, VersionUnloadable
 from greenroom.evidence import read_reference
 from greenroom.features import FeaturesModule, features_digest, load_features
@@ -35,6 +38,9 @@ from greenroom.unpickling import (
     load_estimator,
     named_failures,
 )
+
+Trust: TypeAlias = Literal["any", "onnx"]
+"""What may run: whatever is registered, or graphs and the installed app's own features alone."""
 
 PYFUNC: Final = "python_function"
 COMPARED_ROWS: Final = 256
@@ -86,8 +92,17 @@ class Runtime(Protocol):
         """Predict an example the way a request is, and check what comes out."""
 
 
-def load_runtime(directory: Path, declared: Schema | None = None) -> Runtime:
+def load_runtime(
+    directory: Path,
+    declared: Schema | None = None,
+    *,
+    trust: Trust = "any",
+    features_digests: Collection[str] = (),
+) -> Runtime:
     """Make a model directory's files into a runtime that has answered an example.
+
+    A version that has a proved graph is served by it. Should the graph not answer on this machine
+    as it was proved to, the estimator serves, and the log says why.
 
     Parameters
     ----------
@@ -96,6 +111,11 @@ def load_runtime(directory: Path, declared: Schema | None = None) -> Runtime:
     declared : Schema, optional
         The columns of a request, for a version whose signature does not name them; one that
         does goes by its own.
+    trust : {"any", "onnx"}, optional
+        With ``onnx`` nothing is unpickled: a version without a proved graph is refused, and so is
+        one whose features are not among ``features_digests``.
+    features_digests : collection of str, optional
+        SHA-256 of the features that may run; heeded with ``onnx`` only.
 
     Raises
     ------
@@ -107,18 +127,75 @@ def load_runtime(directory: Path, declared: Schema | None = None) -> Runtime:
     model = read_mlmodel(directory)
     manifest = read_manifest(directory)
     _quieten_feature_names()
-    if manifest is not None:
-        return _trained_here(model, manifest)
-    return _trained_elsewhere(model, declared)
+    if trust == "onnx":
+        return _compiled_only(directory, manifest, features_digests)
+    if manifest is None:
+        return _trained_elsewhere(model, declared)
+    try:
+        found = _compiled(directory, manifest)
+    except VersionUnloadable as error:
+        # Not silent, and no other model: the estimator that the graph was made of.
+        logging.getLogger(__name__).warning("%s; its estimator serves", error.message)
+        found = None
+    return found or _trained_here(model, manifest)
 
 
-def _trained_here(model: MlModel, manifest: Manifest) -> NativeRuntime:
+def load_native(directory: Path) -> Runtime:
+    """Load a version's own estimator, whether or not there is a graph of it.
+
+    Raises
+    ------
+    VersionCorrupt, VersionUnloadable
+        As :func:`load_runtime`.
+    """
+    model = read_mlmodel(directory)
+    manifest = read_manifest(directory)
+    _quieten_feature_names()
+    return _trained_elsewhere(model, None) if manifest is None else _trained_here(model, manifest)
+
+
+def _compiled_only(
+    directory: Path, manifest: Manifest | None, features_digests: Collection[str]
+) -> CompiledRuntime:
+    """Load a version without running any code of its own."""
+    digest = manifest.features_digest if manifest is not None else ""
+    if digest and digest not in features_digests:
+        raise VersionUnloadable(
+            "its features are not those of the installed app, and trust is onnx",
+            advice="install the app that it was trained with, or set GREENROOM_TRUST=any",
+        )
+    found = _compiled(directory, manifest) if manifest is not None else None
+    if found is None:
+        report = read_parity(directory)
+        reason = report.reason if report is not None else "nothing was compiled when it was trained"
+        raise VersionUnloadable(
+            f"it has no compiled runtime, and trust is onnx: {reason}",
+            advice="train it again with an estimator that compiles, or set GREENROOM_TRUST=any",
+        )
+    return found
+
+
+def _compiled(directory: Path, manifest: Manifest) -> CompiledRuntime | None:
+    """Load a version's graph; None where there is none, or its proof failed."""
+    report = read_parity(directory)
+    if report is None or not report.passed:
+        return None
+    graph = open_graph(directory, manifest, report)
+    return CompiledRuntime(manifest, _task(manifest), graph, _features(directory, manifest))
+
+
+def _task(manifest: Manifest) -> Task:
     task = TASKS.get(manifest.task)
     if task is None:
         raise VersionUnloadable(
             f"its task {manifest.task!r} is unknown to this Greenroom",
             advice="upgrade greenroom where it serves",
         )
+    return task
+
+
+def _trained_here(model: MlModel, manifest: Manifest) -> NativeRuntime:
+    task = _task(manifest)
     features = _features(model.directory, manifest)
     estimator = load_estimator(model)
     if features is not None:

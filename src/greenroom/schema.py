@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.errors import AppError
+from greenroom.errors import AppError, refuse
 
 Kind: TypeAlias = Literal["number", "integer", "boolean", "string", "category", "date", "datetime"]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -83,7 +83,7 @@ class Column:
         object.__setattr__(self, "categories", tuple(self.categories))
         problems = list(self._problems())
         if problems:
-            raise AppError(f"column {self.name!r}: {'; '.join(problems)}", problems=problems)
+            refuse(AppError(f"column {self.name!r}: {'; '.join(problems)}", problems=problems))
 
     def _problems(self) -> Iterator[str]:
         if not self.name:

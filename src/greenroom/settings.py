@@ -81,6 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reference_rows: Annotated[
         int, Meta(ge=10, description="How many rows the reference sample of a version holds.")
     ] = 1_000
+    trust: Annotated[
+        Literal["any", "onnx"],
+        Meta(
+            description="What may run: `any` version, or with `onnx` compiled ones only, and "
+            "nothing is unpickled."
+        ),
+    ] = "any"
     who: Annotated[
         str, Meta(description="Who promotions are recorded for; default: user and host.")
     ] = ""
@@ -188,7 +195,7 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
 def _from_file(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"{path} cannot be read as YAML: {reason}") from error
     if not isinstance(values, dict):

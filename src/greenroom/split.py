@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.errors import AppError, DataError
+from greenroom.errors import AppError, DataError, refuse
 from greenroom.fingerprint import row_keys
 from greenroom.schema import Column, Columns
 
@@ -58,7 +58,7 @@ class Split:
         if self.group and self.time:
             problems.append("split: group and time exclude each other")
         if problems:
-            raise AppError("; ".join(problems), problems=problems)
+            refuse(AppError("; ".join(problems), problems=problems))
 
 
 def side_keys(

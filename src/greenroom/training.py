@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from greenroom.app import App, Model
+from greenroom.compiled import compile_version
 from greenroom.cross_validation import CandidateScores, best, candidate, cross_validate
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
@@ -31,11 +32,14 @@ from greenroom.manifest import (
     FEATURES_FILE,
     HOLDOUT_FILE,
     REFERENCE_FILE,
+    Code,
     Data,
+    Environment,
     Manifest,
     write_manifest,
 )
 from greenroom.model_store import DIGEST_TAG, directory_digest
+from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
 from greenroom.registry import ModelVersion, Registry
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
 
 LONGEST_PARAM: Final = 250
 """A parameter whose text is longer (a nested estimator, say) tells a reader of a run nothing."""
+
+_INTERVAL: Final = ("_low", "_high")
 
 TRAINING_TAG: Final = "greenroom.training"
 
@@ -112,20 +118,9 @@ def train_model(
     prepared = prepare(model, folder, dataset)
     tracking = Tracking(settings.tracking_uri, app.experiment)
     title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    tags = _run_tags(app, model, dataset, training)
-    with tracking.run(title, tags=tags) as run:
+    with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
         environment = record_environment()
-        run.log_params(_params(prepared))
-        run.set_tags(
-            {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
-            | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {})
-        )
-        run.log_files(
-            {
-                "environment.json": _json(environment),
-                "code.json": _json(code),
-            }
-        )
+        _log_beginning(run, prepared, code, environment)
         scores = cross_validate(
             model,
             prepared.train_inputs,
@@ -137,12 +132,12 @@ def train_model(
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
         fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
-        on_progress("logging figures and the model to MLflow", None)
+        on_progress("compiling the model, logging it and its figures to MLflow", None)
         manifest = _manifest(app, prepared, fitted, code, environment)
         _log_results(run, prepared, fitted, chosen)
-        logged, digest = _log_version(run, prepared, fitted, manifest)
-    names = [metric.name for metric in model.task.metrics]
-    evidence = _version_tags(manifest, names, training, digest)
+        logged, digest, parity = _log_version(run, prepared, fitted, manifest)
+        _log_runtime(run, parity)
+    tags = _version_tags(manifest, training, digest) | {"greenroom.runtime": _runtime(parity)}
     return Trained(
         model,
         run.url,
@@ -152,7 +147,7 @@ def train_model(
         prepared=prepared,
         fitted=fitted,
         scores=scores,
-        tags=evidence,
+        tags=tags,
     )
 
 
@@ -189,6 +184,14 @@ def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[s
         TRAINING_TAG: training,
     }
     return tags | ({"greenroom.data": "generated data"} if dataset.generated else {})
+
+
+def _log_beginning(run: Run, prepared: Prepared, code: Code, environment: Environment) -> None:
+    """Record what the training starts from, so that one that fails can be understood too."""
+    run.log_params(_params(prepared))
+    tags = {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
+    run.set_tags(tags | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {}))
+    run.log_files({"environment.json": _json(environment), "code.json": _json(code)})
 
 
 def _params(prepared: Prepared) -> dict[str, Any]:
@@ -276,7 +279,7 @@ def _log_results(run: Run, prepared: Prepared, fitted: Fitted, chosen: Candidate
 
 
 def _manifest(
-    app: App, prepared: Prepared, fitted: Fitted, code: Any, environment: Any
+    app: App, prepared: Prepared, fitted: Fitted, code: Code, environment: Environment
 ) -> Manifest:
     model, dataset = prepared.model, prepared.dataset
     return Manifest(
@@ -317,8 +320,9 @@ def _manifest(
 
 def _log_version(
     run: Run, prepared: Prepared, fitted: Fitted, manifest: Manifest
-) -> tuple[LoggedVersion, str]:
+) -> tuple[LoggedVersion, str, ParityReport]:
     digests: list[str] = []
+    reports: list[ParityReport] = []
 
     def finish(directory: Path) -> None:
         write_manifest(directory, manifest)
@@ -328,6 +332,16 @@ def _log_version(
         y = None if prepared.y is None else prepared.y[fitted.reference]
         write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
         write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
+        reports.append(
+            compile_version(
+                directory,
+                fitted.estimator,
+                prepared.model.task,
+                prepared.inputs.iloc[fitted.reference],
+                fitted.reference_predictions,
+                seed=prepared.model.seed,
+            )
+        )
         digests.append(directory_digest(directory))
 
     first = take(prepared.dataset.columns, fitted.reference[:1])
@@ -341,7 +355,21 @@ def _log_version(
         requirements=loading_requirements(fitted.estimator),
         finish=finish,
     )
-    return logged, digests[-1]
+    return logged, digests[-1], reports[-1]
+
+
+def _runtime(report: ParityReport) -> str:
+    return "compiled" if report.passed else "native"
+
+
+def _log_runtime(run: Run, report: ParityReport) -> None:
+    """Record what will serve the version, and where that is its estimator, why."""
+    run.log_params({"runtime": _runtime(report)})
+    tags = {"greenroom.runtime": _runtime(report)}
+    if report.reason:
+        tags["greenroom.runtime_reason"] = report.reason
+    run.set_tags(tags)
+    run.log_files({"parity.json": _json(report)})
 
 
 def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model) -> Any:
@@ -361,9 +389,7 @@ def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model
     return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])
 
 
-def _version_tags(
-    manifest: Manifest, names: Sequence[str], training: str, digest: str
-) -> dict[str, str]:
+def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, str]:
     tags = {
         TRAINING_TAG: training,
         DIGEST_TAG: digest,
@@ -376,8 +402,8 @@ def _version_tags(
     }
     if manifest.data.generated:
         tags["greenroom.data"] = "generated data"
-    figures = {name: manifest.metrics[name] for name in names if name in manifest.metrics}
-    return tags | {f"greenroom.{name}": repr(value) for name, value in figures.items()}
+    figures = {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}
+    return tags | {key: text for key, text in figures.items() if not key.endswith(_INTERVAL)}
 
 
 def _json(value: Any) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from greenroom.app_loading import load_app
 from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
 from greenroom.deployments import Target
 from greenroom.errors import AppError, SettingsError
+from greenroom.features import features_digest
 from greenroom.fetching import fetch
 from greenroom.following import Follower
 from greenroom.model_store import ModelStore
@@ -194,11 +196,17 @@ def worker() -> ASGIApp:
     """
     from greenroom.inference import Engine
     from greenroom.membership import Membership
+    from greenroom.runtime import load_runtime
     from greenroom.serving import build_asgi
 
     setup = WorkerSetup.load(os.environ.get(WORKER_VARIABLE, ""))
     app = load_app(Path(setup.app_folder)) if setup.app_folder else None
-    engine = Engine(CommittedGeneration.attach(setup.committed_fd))
+    load = partial(
+        load_runtime,
+        trust=setup.settings.trust,
+        features_digests=_features_digests(app, Path(setup.app_folder)) if app else (),
+    )
+    engine = Engine(CommittedGeneration.attach(setup.committed_fd), load)
     membership = Membership(engine, setup.control_fd)
     return build_asgi(
         engine,
@@ -207,6 +215,15 @@ def worker() -> ASGIApp:
         settings=setup.settings,
         reload=membership.reload,
         lifespan=membership.session,
+    )
+
+
+def _features_digests(app: App, folder: Path) -> frozenset[str]:
+    """Return the digests of the installed app's own features."""
+    return frozenset(
+        features_digest((folder / model.features).read_text(encoding="utf-8"))
+        for model in app.models
+        if model.features
     )
 
 

@@ -40,7 +40,7 @@ class _Aim:
     task: Task | None = None
 
 
-@click.command()
+@click.command(short_help="Judge a version, and select it if it passes.")
 @click.argument("name")
 @click.option("--version", default=None, help="Which version; default: the newest not selected.")
 @selector_option
@@ -73,7 +73,7 @@ def promote(
     _show(result)
 
 
-@click.command()
+@click.command(short_help="Select the version that was selected before.")
 @click.argument("name")
 @click.option("--version", default=None, help="Which version; default: the one selected before.")
 @selector_option
@@ -97,7 +97,7 @@ def rollback(name: str, version: str | None, target: str, app: str, config: Path
     _show(result)
 
 
-@click.command()
+@click.command(short_help="Show promotions, refusals and rollbacks.")
 @click.argument("name")
 @app_option
 @config_option

@@ -46,8 +46,12 @@ def check(context: click.Context, app: str) -> None:
     errors = sum(problem.level == "error" for problem in problems)
     warnings = len(problems) - errors
     if problems:
-        say(f"{folder.name}: {errors} errors, {warnings} warnings")
+        say(f"{folder.name}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
     else:
         say(f"{folder.name}: nothing is wrong")
     if errors:
         context.exit(1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

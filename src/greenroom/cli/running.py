@@ -36,7 +36,7 @@ port_option = click.option("--port", type=int, default=None, help="The port to l
 workers_option = click.option("--workers", type=int, default=None, help="How many workers serve.")
 
 
-@click.command()
+@click.command(short_help="Serve what the registry selects.")
 @click.argument("names", metavar="[APP | NAME[@ALIAS | /VERSION | :STAGE]...]", nargs=-1)
 @click.option(
     "--schema",
@@ -115,7 +115,7 @@ def _follow_registered(
     return follower
 
 
-@click.command()
+@click.command(short_help="Run everything on this machine.")
 @app_argument
 @host_option
 @port_option
@@ -255,7 +255,7 @@ def _run(command: Sequence[str]) -> int:
         raise
 
 
-@click.command()
+@click.command(short_help="Show what the running server serves.")
 @app_argument
 @config_option
 def status(app: str, config: Path | None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greenroom.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Train, register the best, go through the gate.")
 @app_argument
 @click.option("--model", "only", default="", help="Train this model alone.")
 @click.option(
@@ -133,7 +133,7 @@ def _show_scores(release: Release) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Prove that a version can be trained again.")
 @click.argument("name")
 @click.option("--app", default="", help="The app's folder or name; default: the current folder.")
 @config_option

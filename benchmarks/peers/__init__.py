@@ -1,0 +1,1 @@
+"""What Greenroom is measured against, where it is not a program of its own."""

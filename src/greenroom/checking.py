@@ -1,0 +1,182 @@
+"""What is wrong with an app: all of it at once, before a training finds it piece by piece.
+
+Looks at the definition, the settings file and the documented variables, and has
+:mod:`greenroom.rehearsal` try the app's own functions. Trains nothing, talks to no server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from greenroom.app import App, Model
+from greenroom.app_loading import APP_FILE, forget_app, load_app
+from greenroom.errors import (
+    AppError,
+    GreenroomError,
+    RequestInvalid,
+    SettingsError,
+    collected_refusals,
+)
+from greenroom.examples import example_request
+from greenroom.rehearsal import Problem, rehearse
+from greenroom.request import RequestType
+from greenroom.schema import Column, Schema
+from greenroom.settings import SETTINGS_FILE, ModelSettings, Settings, load_settings
+
+__all__ = ["Problem", "check"]
+
+_SETTINGS: Final = {field.name for field in msgspec.structs.fields(Settings)}
+_DEPLOYED: Final = {field.name for field in msgspec.structs.fields(ModelSettings)}
+
+
+def check(folder: Path) -> list[Problem]:
+    """Find everything that is wrong with the app in ``folder``.
+
+    A definition with several broken models names them all; the functions of the models that are
+    whole are tried all the same. What comes after a line at which ``app.py`` cannot be imported at
+    all stays unknown until that is mended, and only then.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``app.py``.
+
+    Returns
+    -------
+    list of Problem
+        Errors first; empty when nothing was found.
+    """
+    folder = folder.resolve()
+    app, problems = _definition(folder)
+    models = [model for model in app.models if _whole(model)] if app else []
+    for model in models:
+        problems += _examples(model)
+        problems += rehearse(model, folder)
+    if app is not None:
+        problems += _environment(app)
+    problems += _settings(folder, app)
+    once = dict.fromkeys(problems)
+    return sorted(once, key=lambda problem: problem.level != "error")
+
+
+def _definition(folder: Path) -> tuple[App | None, list[Problem]]:
+    """Import the app anew, letting wrong values be built, and return what was wrong with them."""
+    forget_app(folder)
+    app, problems = None, []
+    with collected_refusals() as refusals:
+        try:
+            app = load_app(folder)
+        except AppError as error:
+            problems.append(Problem(APP_FILE, error.message, error.advice))
+    if refusals:
+        forget_app(folder)  # a broken app must not be what the next one to load it gets
+    for refusal in refusals:
+        problems += [Problem(APP_FILE, text, refusal.advice) for text in _each(refusal)]
+    return app, problems
+
+
+def _each(refusal: AppError) -> Sequence[str]:
+    """Return a refusal's problems one by one, each with the object that it is about."""
+    owner = refusal.message.partition(": ")[0]
+    if refusal.message == f"{owner}: {'; '.join(refusal.problems)}":
+        return [f"{owner}: {problem}" for problem in refusal.problems]
+    return refusal.problems or (refusal.message,)
+
+
+def _whole(model: Model) -> bool:
+    """Whether a model and what it is made of would be built without a refusal."""
+    try:
+        for column in (*model.columns, *model.request):
+            replace(column)
+        replace(model.gate)
+        replace(model.split)
+        replace(model)
+    except (AppError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def _examples(model: Model) -> Iterator[Problem]:
+    """Require of each column's example that the server would take it in a request."""
+    for column in model.request_schema:
+        where = f"model {model.name!r}, column {column.name!r}"
+        for text in _example_problems(column):
+            yield Problem(where, text, "the documentation's page sends it")
+
+
+def _example_problems(column: Column) -> list[str]:
+    row = Schema((column,))
+    try:
+        body = json.dumps(example_request(row)).encode()
+        RequestType.compile(row).decode(body)
+    except RequestInvalid as error:
+        return [f"example: {problem.problem}" for problem in error.problems]
+    except GreenroomError as error:
+        return [str(error)]
+    except (TypeError, ValueError) as error:
+        return [f"example: cannot be sent as JSON ({error})"]
+    return []
+
+
+def _environment(app: App) -> Iterator[Problem]:
+    """Require of every documented variable that it sets a setting that there is."""
+    for variable, setting in app.environment.items():
+        where = f"{APP_FILE}, environment"
+        name, _, key = setting.removeprefix("models.").rpartition(".")
+        if not setting.startswith("models."):
+            if setting not in _SETTINGS - {"models"}:
+                yield Problem(
+                    where, f"{variable}: there is no setting {setting!r}", "see docs/settings.md"
+                )
+        elif name not in {model.name for model in app.models} or key not in _DEPLOYED:
+            yield Problem(
+                where,
+                f"{variable}: {setting!r} names no model of the app with one of its settings",
+                f"write models.NAME.{' or models.NAME.'.join(sorted(_DEPLOYED))}",
+            )
+
+
+def _settings(folder: Path, app: App | None) -> Iterator[Problem]:
+    """Require a settings file that can be read, and settings that can be used."""
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return
+    try:
+        load_settings(folder, environment={})
+    except SettingsError as error:
+        single = [*_single_settings(path)]
+        yield from single or [Problem(SETTINGS_FILE, error.message, error.advice)]
+        return
+    models = _mapping(_mapping(yaml.safe_load(path.read_text(encoding="utf-8"))).get("models"))
+    known = {model.name for model in app.models} if app else set(models)
+    for name in models:
+        if name not in known:
+            yield Problem(
+                SETTINGS_FILE,
+                f"models: the app has no model {name!r}",
+                f"it has {', '.join(sorted(known))}",
+            )
+
+
+def _single_settings(path: Path) -> Iterator[Problem]:
+    """Try each setting of a file alone, because reading them together ends at the first error."""
+    try:
+        values = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: value}, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            yield Problem(SETTINGS_FILE, f"{name}: {error}", "docs/settings.md lists them")
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,94 @@
+"""Settings: which source wins, and errors that name where a wrong one stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenroom.errors import SettingsError
+from greenroom.settings import ModelSettings, load_settings
+
+
+def read(folder: Path, **options):
+    return load_settings(folder, **({"environment": {}} | options))
+
+
+def test_the_later_source_wins(tmp_path):
+    (tmp_path / "greenroom.yaml").write_text("port: 1001\nworkers: 2\nhost: 127.0.0.2\n")
+
+    settings = read(
+        tmp_path,
+        environment={"GREENROOM_PORT": "1002", "GREENROOM_WORKERS": "3"},
+        options={"port": 1003, "workers": None},
+    )
+
+    assert (settings.host, settings.workers, settings.port) == ("127.0.0.2", 3, 1003)
+
+
+def test_home_is_inside_the_apps_folder_unless_it_is_given(tmp_path):
+    assert read(tmp_path).home == str(tmp_path / ".greenroom")
+    assert read(tmp_path, environment={"GREENROOM_HOME": "/elsewhere"}).home == "/elsewhere"
+
+
+def test_mlflows_own_variable_names_the_tracking_server(tmp_path):
+    environment = {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+    assert read(tmp_path, environment=environment).tracking_uri == "http://mlflow:5000"
+
+
+def test_an_app_maps_documented_variables_to_settings(tmp_path):
+    settings = read(
+        tmp_path,
+        environment={"PORT": "5001", "MLFLOW_MODEL_STAGE": "Staging"},
+        documented={"PORT": "port", "MLFLOW_MODEL_STAGE": "models.credit-risk-model.serve"},
+    )
+
+    assert settings.port == 5001
+    assert settings.models == {"credit-risk-model": ModelSettings(serve="Staging")}
+
+
+def test_name_and_selector_of_a_model_come_from_different_sources(tmp_path):
+    (tmp_path / "greenroom.yaml").write_text("models:\n  m:\n    name: other\n")
+
+    settings = read(
+        tmp_path, environment={"STAGE": "@champion"}, documented={"STAGE": "models.m.serve"}
+    )
+
+    assert settings.models["m"] == ModelSettings(name="other", serve="@champion")
+
+
+def test_an_empty_variable_counts_as_not_set(tmp_path):
+    assert read(tmp_path, environment={"GREENROOM_PORT": ""}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"GREENROOM_PORT": "many"}, "GREENROOM_PORT"),
+        ({"GREENROOM_PORT": "70000"}, "GREENROOM_PORT"),
+        ({"GREENROOM_POLL_INTERVAL_S": "0"}, "GREENROOM_POLL_INTERVAL_S"),
+        ({"GREENROOM_PROT": "8000"}, "GREENROOM_PROT"),
+        ({"GREENROOM_AUTH": "perhaps"}, "GREENROOM_AUTH"),
+    ],
+)
+def test_a_wrong_variable_is_named(tmp_path, environment, named):
+    with pytest.raises(SettingsError, match=named):
+        read(tmp_path, environment=environment)
+
+
+@pytest.mark.parametrize("text", ["prot: 1\n", "port: [1]\n", "- port\n", "port: 1: 2\n"])
+def test_a_wrong_file_is_named(tmp_path, text):
+    (tmp_path / "greenroom.yaml").write_text(text)
+
+    with pytest.raises(SettingsError, match=r"greenroom\.yaml"):
+        read(tmp_path)
+
+
+def test_a_file_that_is_asked_for_has_to_be_there(tmp_path):
+    with pytest.raises(SettingsError, match=r"other\.yaml"):
+        read(tmp_path, file=tmp_path / "other.yaml")
+
+
+def test_a_wrong_option_of_the_command_line_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="command line"):
+        read(tmp_path, options={"workers": 0})
