@@ -111,6 +111,8 @@ def test_a_version_that_does_not_load_leaves_the_last_good_one(follower: FakeFol
         follower.select("1")
         async with serving(follower, workers=2) as server:
             await server.until(lambda: follower.accepted_versions == ["1"])
+            # A worker that is still starting has no vote, and may be the one that fails.
+            await server.joined(2)
             follower.select("2", "fail once")  # on one of the two workers
             await server.until(lambda: follower.rejections)
             assert follower.rejections == [("2", "it is broken")]
