@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -108,6 +108,27 @@ class ServedModel:
                 model=self.deployment.model,
             )
         return predictions
+
+    @property
+    def batches(self) -> bool:
+        """Whether rows of several requests may be predicted in one call."""
+        return self.runtime is not None and not self.runtime.expands
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a few rows take less time than handing them to a thread.
+
+        Not where a request expands: how many rows come of it is not known beforehand.
+        """
+        runtime = self.runtime
+        return runtime is not None and runtime.kind == "compiled" and not runtime.expands
+
+    def batch_key(self, rows: Rows) -> Hashable:
+        """Return what requests must have in common to be predicted in one call.
+
+        Of a matrix all cells are float64 whatever is missing; the types of columns may differ.
+        """
+        return () if self.runtime is None or self.runtime.accepts_matrix else rows.gaps()
 
     def encode(self, rows: Rows, predictions: Predictions, began_s: float) -> bytes:
         """Write the reply; ``began_s`` is what ``time.perf_counter()`` said at the beginning."""
@@ -269,6 +290,21 @@ def _compiled(deployment: Deployment, runtime: Runtime) -> ServedModel:
     return ServedModel(deployment, runtime, RequestType.compile(runtime.schema), reply_type)
 
 
-def _now() -> str:
-    text = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+class _Clock:
+    """The time as text, with the second written once and not for each reply."""
+
+    def __init__(self) -> None:
+        self._written = (-1, "")
+
+    def __call__(self) -> str:
+        """Return the time now: ISO 8601, UTC, milliseconds."""
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        # One value, read and replaced as a whole: replies are written by two threads.
+        written = self._written
+        if written[0] != second:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            written = self._written = (second, text)
+        return f"{written[1]}.{nanoseconds // 1_000_000:03d}Z"
+
+
+_now: Final = _Clock()

@@ -39,6 +39,12 @@ class Predictions:
             {name: values[rows] for name, values in self.outputs.items()}, self.classes
         )
 
+    def part(self, first: int, end: int) -> Predictions:
+        """Return the predictions for the rows from ``first`` up to ``end``, without a copy."""
+        return Predictions(
+            {name: values[first:end] for name, values in self.outputs.items()}, self.classes
+        )
+
 
 def label_positions(
     y: npt.NDArray[Any], predictions: Predictions

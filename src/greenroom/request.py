@@ -59,6 +59,26 @@ class Rows:
         self.n_rows = len(values)
         self.single = single
 
+    @classmethod
+    def joined(cls, requests: Sequence[Rows]) -> Rows:
+        """Return the rows of several requests of one type, one request after the other."""
+        values = tuple(chain.from_iterable(request._values for request in requests))
+        return cls(requests[0]._schema, values, single=False)
+
+    def gaps(self) -> tuple[int, ...]:
+        """Return the positions of those nullable columns in which a value is missing.
+
+        A column of integers is one of floats where a value is missing, if an estimator asks for
+        integers: rows with other gaps beside a row can change the type that it is given.
+        """
+        nullable = [place for place, column in enumerate(self._schema) if column.nullable]
+        if not nullable:
+            return ()
+        rows = [astuple(row) for row in self._values]
+        return tuple(
+            p for p in nullable if any(row[p] is None or row[p] is _ABSENT for row in rows)
+        )
+
     def matrix(self) -> npt.NDArray[np.float64]:
         """Return the values of a wholly numeric schema, shape (n_rows, n_columns), NaN missing."""
         width = len(self._schema)

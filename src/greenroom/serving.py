@@ -1,7 +1,9 @@
 """HTTP: the ASGI app of one worker, a thin skin over the engine.
 
 Predictions take a short way: their path is looked up in a dict, the body is read, decoded, answered
-in a worker thread and encoded, with nothing in between. Every other page is Starlette's to route
+and encoded, with nothing in between. A native model answers in a thread, for several requests at
+once when several wait (:mod:`greenroom.batching`); a compiled one answers a few rows sooner than a
+thread would wake up, so it is called here. Every other page is Starlette's to route
 (:mod:`greenroom.site`). Each request reads once which generation is committed, and is answered by
 that one to the end.
 
@@ -10,17 +12,16 @@ Who the caller is, how many requests are in flight and what they add up to is no
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenroom.app import App
+from greenroom.batching import Batcher
 from greenroom.error_replies import HttpRefusal, error_reply, scoring_error_reply
 from greenroom.errors import NotServing
 from greenroom.inference import Engine, ServedModel
@@ -33,14 +34,17 @@ from greenroom.status import Status
 
 __all__ = ["build_asgi"]
 
-_Given = TypeVar("_Given")
-_Result = TypeVar("_Result")
-
 INVOCATIONS: Final = "/invocations"
 """Where a server with one model answers MLflow's scoring protocol."""
 
 LARGE_BODY_BYTES: Final = 65_536
-"""From here on a body is decoded in the thread, so that other requests do not wait for it."""
+"""From here on a request is answered in the thread from beginning to end, by itself: other requests
+do not wait for it, and it would gain nothing from company."""
+
+QUICK_ROWS: Final = 32
+"""How many rows a compiled model answers in the event loop, while all other requests wait."""
+
+_JSON: Final = (b"content-type", b"application/json")
 
 MAX_REQUEST_ID: Final = 128
 """How much of a caller's ``X-Request-ID`` is given back."""
@@ -66,7 +70,8 @@ def build_asgi(
     app : App, optional
         Whose name, routes and views the server has; None for models without an app.
     settings : Settings
-        ``max_body_bytes``: the largest request body that is read.
+        ``max_body_bytes``: the largest request body that is read; ``max_batch_rows``: how many
+        rows are predicted together.
     reload : callable
         Has the registry asked now, and returns when all workers serve what it selects.
     lifespan : callable, optional
@@ -93,7 +98,7 @@ class _Server:
         self._declared = _declared_paths(app)
         self._lifespan = lifespan
         # One thread: numpy and scikit-learn hold it for less time than a second one would cost.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self._batcher = Batcher(settings.max_batch_rows)
         self._site = Site(
             title=app.name if app else "greenroom",
             models=self._current,
@@ -107,7 +112,7 @@ class _Server:
     async def _living(self, _: Any) -> AsyncIterator[None]:
         async with self._lifespan():
             yield
-        self._thread.shutdown()
+        self._batcher.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: a prediction the short way, anything else by the site."""
@@ -208,26 +213,27 @@ class _Server:
         if body is None:
             return None
         decode = partial(decode_invocation, body, media_type)
-        rows = await self._in_thread(decode, served.request_type)
-        return encode_predictions(await self._in_thread(served.predict, rows))
+        rows = await self._batcher.alone(decode, served.request_type)
+        return encode_predictions((await self._batcher.predict(served, rows)).predictions)
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         """Read the body, as far as it may go; None when the caller has gone away."""
         announced = headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > self._max_body_bytes:
             raise self._too_large()
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            part = message.get("body", b"")
-            parts.append(part)
+            part: bytes = message.get("body", b"")
             size += len(part)
             if size > self._max_body_bytes:
                 raise self._too_large()
             if not message.get("more_body", False):
-                return part if len(parts) == 1 else b"".join(parts)
+                return part if not parts else b"".join([*parts, part])
+            parts.append(part)
 
     def _too_large(self) -> HttpRefusal:
         advice = f"send at most {self._max_body_bytes} bytes, or raise the setting max_body_bytes"
@@ -235,17 +241,16 @@ class _Server:
 
     async def _answer(self, served: ServedModel, body: bytes) -> bytes:
         """Decode, predict, encode."""
+        if len(body) >= LARGE_BODY_BYTES:
+            answer: bytes = await self._batcher.alone(served.answer, body)
+            return answer
         began_s = time.perf_counter()
-        if len(body) < LARGE_BODY_BYTES:
-            rows = served.decode(body)
-        else:
-            rows = await self._in_thread(served.decode, body)
-        predictions = await self._in_thread(served.predict, rows)
-        return served.encode(rows, predictions, began_s)
-
-    def _in_thread(self, work: Callable[[_Given], _Result], given: _Given) -> Awaitable[_Result]:
-        """Do long work without holding up the other requests."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, work, given)
+        rows = served.decode(body)
+        if served.is_quick and rows.n_rows <= QUICK_ROWS:
+            return served.encode(rows, served.predict(rows), began_s)
+        # A bound on how many may wait belongs here, before the request joins them.
+        batched = await self._batcher.predict(served, rows)
+        return served.encode(rows, batched.predictions, began_s)
 
 
 def _declared_paths(app: App | None) -> frozenset[str]:
@@ -295,11 +300,9 @@ def _reply_headers(request_id: str) -> dict[str, str]:
 
 async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
     """Send a JSON reply in one piece."""
-    sent = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
-    ]
+    sent = [_JSON, (b"content-length", b"%d" % len(body))]
+    for name, value in headers.items():
+        sent.append((name.encode("latin-1"), value.encode("latin-1")))
     await send({"type": "http.response.start", "status": status, "headers": sent})
     await send({"type": "http.response.body", "body": body})
 

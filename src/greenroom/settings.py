@@ -75,6 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="The largest request body that is read.")
     ] = 4_194_304
+    max_batch_rows: Annotated[
+        int, Meta(ge=1, description="How many rows of waiting requests are predicted in one call.")
+    ] = 256
     keep_versions: Annotated[
         int, Meta(ge=1, description="How many versions of a model the store keeps on disk.")
     ] = 3
