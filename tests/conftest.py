@@ -10,6 +10,9 @@ import pytest
 
 from greenroom.tracking_server import TrackingServer
 
+collect_ignore = ["log_plain_models.py"]
+"""A program that a test runs with arguments; importing it would do without them."""
+
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
