@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from greenroom import Column, Gate, Model, regression
-from greenroom.cross_validation import CandidateScores, best, candidate, cross_validate
+from greenroom.cross_validation import (
+    CandidateScores,
+    best,
+    candidate,
+    candidate_params,
+    cross_validate,
+)
 from greenroom.errors import AppError
 
 
@@ -91,6 +99,24 @@ def test_a_candidate_without_a_figure_is_passed_over_and_none_at_all_is_an_error
     assert best(scores(a=float("nan"), b=0.1), metric(True)).name == "b"
     with pytest.raises(AppError, match="no candidate"):
         best(scores(a=float("nan")), metric(True))
+
+
+def test_a_run_records_what_is_not_at_its_default_also_of_an_estimator_made_of_others():
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    estimators = {
+        "ridge": make_pipeline(StandardScaler(), Ridge(alpha=3.0)),
+        "voting": VotingClassifier([("a", Ridge())], voting="soft"),
+    }
+    given = replace(model([]), candidates=lambda seed: estimators)
+
+    assert candidate_params(given, "ridge") == {"alpha": 3.0}
+    assert candidate_params(given, "voting")["voting"] == "soft"
+    chosen = replace(given, params=lambda estimator: {"C": 1})
+    assert candidate_params(chosen, "ridge") == {"C": 1}
 
 
 def test_an_unknown_candidate_is_answered_with_those_there_are():

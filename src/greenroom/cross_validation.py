@@ -5,10 +5,11 @@ The hold-out plays no part here: it is used once, by the gate.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from greenroom.progress import OnProgress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LONGEST_PARAM: Final = 250
+"""A parameter whose text is longer (a nested estimator, say) tells a reader of a run nothing."""
 
 Folds = Sequence[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
 
@@ -96,6 +100,24 @@ def candidate(model: Model, name: str) -> Any:
             f"model {model.name!r} has no candidate {name!r}, only {', '.join(candidates)}"
         )
     return candidates[name]
+
+
+def candidate_params(model: Model, name: str) -> dict[str, Any]:
+    """Return what a run records of a candidate: the app's choice, or what is not at its default."""
+    estimator = candidate(model, name)
+    if model.params is not None:
+        return dict(model.params(estimator))
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    if not hasattr(last, "get_params"):
+        return {}
+    signature = inspect.signature(type(last)).parameters
+    return {
+        key: value
+        for key, value in last.get_params(deep=False).items()
+        if key in signature
+        and repr(value) != repr(signature[key].default)
+        and len(str(value)) <= LONGEST_PARAM
+    }
 
 
 def best(scores: Sequence[CandidateScores], metric: Metric) -> CandidateScores:

@@ -8,7 +8,6 @@ version is written into the model's own directory. Whether it is then selected i
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,12 @@ import msgspec
 
 from greenroom.app import App, Model
 from greenroom.compiled import compile_version
-from greenroom.cross_validation import CandidateScores, best, candidate, cross_validate
+from greenroom.cross_validation import (
+    CandidateScores,
+    best,
+    candidate_params,
+    cross_validate,
+)
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
 from greenroom.evidence import write_holdout, write_reference
@@ -50,9 +54,6 @@ from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
 if TYPE_CHECKING:
     from greenroom.features import FeaturesModule
 
-LONGEST_PARAM: Final = 250
-"""A parameter whose text is longer (a nested estimator, say) tells a reader of a run nothing."""
-
 _INTERVAL: Final = ("_low", "_high")
 
 TRAINING_TAG: Final = "greenroom.training"
@@ -62,16 +63,14 @@ TRAINING_TAG: Final = "greenroom.training"
 class Trained:
     """What one model's training came to.
 
-    ``version`` is empty when nothing was registered; ``registered`` says whether that happened
-    now (not when the same had been trained before, nor before a gate that stands in front of
-    registration).
+    ``version`` is that of an earlier training with the same data, code and settings, where the app
+    asks for no second one (``unchanged``); else it is empty, and :func:`register` makes one.
     """
 
     model: Model
     run_url: str
     dataset: Dataset
     version: str = ""
-    registered: bool = False
     unchanged: bool = False
     logged: LoggedVersion | None = None
     manifest: Manifest | None = None
@@ -217,24 +216,6 @@ def _split_text(model: Model) -> str:
     if model.split.time:
         return f"latest by {model.split.time}"
     return f"hash of {model.split.group}" if model.split.group else "hash of the row"
-
-
-def candidate_params(model: Model, name: str) -> dict[str, Any]:
-    """Return what a run records of a candidate: the app's choice, or what is not at its default."""
-    estimator = candidate(model, name)
-    if model.params is not None:
-        return dict(model.params(estimator))
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    if not hasattr(last, "get_params"):
-        return {}
-    signature = inspect.signature(type(last)).parameters
-    return {
-        key: value
-        for key, value in last.get_params(deep=False).items()
-        if key in signature
-        and repr(value) != repr(signature[key].default)
-        and len(str(value)) <= LONGEST_PARAM
-    }
 
 
 def _log_candidates(
