@@ -117,7 +117,7 @@ def _function(module: ModuleType, name: str) -> Callable[[Columns], Columns]:
         raise AppError(
             problem, problems=[problem], advice="define `features(columns)`, which returns columns"
         )
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # a module attribute is Any
 
 
 def _check_expand(module: ModuleType) -> None:

@@ -169,10 +169,7 @@ class _Server:
         receive: Receive,
     ) -> bytes | None:
         """Answer a prediction request; None when the caller has gone away."""
-        if method != "POST":
-            raise HttpRefusal(
-                405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
-            )
+        _require_post(method)
         if served.deployment.serving is None:
             raise not_serving(served.deployment)
         _require_json(headers)
@@ -202,10 +199,7 @@ class _Server:
         receive: Receive,
     ) -> bytes | None:
         """Answer a scoring request; None when the caller has gone away."""
-        if method != "POST":
-            raise HttpRefusal(
-                405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
-            )
+        _require_post(method)
         if served.deployment.serving is None or served.request_type is None:
             raise not_serving(served.deployment)
         media_type = _scoring_type(headers)
@@ -257,6 +251,13 @@ def _declared_paths(app: App | None) -> frozenset[str]:
     """Return where an app's models answer, also before anything is loaded."""
     models = app.models if app else ()
     return frozenset(path for m in models for path in (m.route, predict_path(m.name)))
+
+
+def _require_post(method: str) -> None:
+    if method != "POST":
+        raise HttpRefusal(
+            405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
+        )
 
 
 def _require_json(headers: Mapping[bytes, bytes]) -> None:

@@ -177,7 +177,7 @@ async def _serve(project: Project, supervisor: Supervisor) -> None:
 
 
 def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> None:
-    host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104
+    host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104 - shown
     base = f"http://{host}:{address[1]}"
     rows = [
         ["API", base, "open" if project.settings.auth == "none" else ""],
@@ -263,7 +263,7 @@ def status(app: str, config: Path | None) -> None:
     import httpx
 
     project = open_project(app, config=config)
-    host = project.settings.host.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    host = project.settings.host.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - asked, not bound
     url = f"http://{host}:{project.settings.port}/health"
     try:
         health = httpx.get(url, timeout=5.0).json()
