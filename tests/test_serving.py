@@ -179,27 +179,6 @@ def test_a_large_body_is_answered_like_a_small_one():
     ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "n_rows", "in_the_loop"),
-    [("compiled", 1, True), ("compiled", 32, True), ("compiled", 33, False), ("native", 1, False)],
-)
-def test_only_a_few_rows_of_a_compiled_model_are_answered_in_the_event_loop(
-    kind, n_rows, in_the_loop
-):
-    threads = []
-
-    class Noting(FakeRuntime):
-        def predict_matrix(self, X):
-            threads.append(threading.current_thread())
-            return super().predict_matrix(X)
-
-    reply = FakeServer([served(runtime=Noting(Schema(COLUMNS), kind=kind))]).predict(
-        [GOOD] * n_rows
-    )
-    assert len(reply.json()["predictions"]) == n_rows
-    assert (threads == [threading.current_thread()]) == in_the_loop
-
-
 def test_rows_with_other_gaps_are_not_answered_together_where_that_could_change_a_type():
     nullable = served(runtime=FakeRuntime(Schema((Column("s", "string"), *COLUMNS))))
     numeric = served()

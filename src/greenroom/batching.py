@@ -119,6 +119,10 @@ class Batcher:
         Exception
             What ``model.predict`` raises for these rows by themselves.
         """
+        return await self.submit(model, rows)
+
+    def submit(self, model: Predicts, rows: Rows) -> asyncio.Future[Batched]:
+        """Return the future of what :meth:`predict` returns."""
         future: asyncio.Future[Batched] = asyncio.get_running_loop().create_future()
         key = (id(model), model.batch_key(rows)) if model.batches else object()
         lane = self._lanes.get(key)
@@ -126,14 +130,18 @@ class Batcher:
             lane = self._lanes[key] = _Lane(model)
         lane.waiting.append((rows, future))
         self._wait()
-        return await future
+        return future
 
     async def alone(self, work: Callable[[Any], Any], given: Any) -> Any:
         """Return ``work(given)``, done by the thread when it is its turn."""
+        return await self.submit_alone(work, given)
+
+    def submit_alone(self, work: Callable[[Any], Any], given: Any) -> _Future:
+        """Return the future of what :meth:`alone` returns."""
         future: _Future = asyncio.get_running_loop().create_future()
         self._lanes[object()] = lambda: [_settled(future, work, given)]
         self._wait()
-        return await future
+        return future
 
     def _wait(self) -> None:
         self._n_waiting += 1

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -39,6 +39,13 @@ from greenroom.task import TASKS
 
 __all__ = ["Engine", "LoadedGeneration", "ServedModel"]
 
+QUICK_S: Final = 0.002
+"""How long all other requests may wait for a graph that is called in the event loop; a thread would
+take about a tenth of that to wake up."""
+
+MAX_QUICK_ROWS: Final = 256
+MEASURED_ROWS: Final = 32
+
 Load: TypeAlias = Callable[[Path, Schema | None], Runtime]
 
 
@@ -59,12 +66,16 @@ class ServedModel:
         What a body is read with.
     reply_type : ReplyType, optional
         What a reply is written with.
+    quick_rows : int, optional
+        How many rows it answers in :data:`QUICK_S`; 0 for one that is not to be called in the
+        event loop at all.
     """
 
     deployment: Deployment
     runtime: Runtime | None = None
     request_type: RequestType | None = None
     reply_type: ReplyType | None = None
+    quick_rows: int = 0
 
     def answer(self, body: bytes) -> bytes:
         """Answer the JSON body of a request with the JSON body of a reply.
@@ -114,15 +125,6 @@ class ServedModel:
         """Whether rows of several requests may be predicted in one call."""
         return self.runtime is not None and not self.runtime.expands
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether a few rows take less time than handing them to a thread.
-
-        Not where a request expands: how many rows come of it is not known beforehand.
-        """
-        runtime = self.runtime
-        return runtime is not None and runtime.kind == "compiled" and not runtime.expands
-
     def batch_key(self, rows: Rows) -> Hashable:
         """Return what requests must have in common to be predicted in one call.
 
@@ -132,15 +134,39 @@ class ServedModel:
 
     def encode(self, rows: Rows, predictions: Predictions, began_s: float) -> bytes:
         """Write the reply; ``began_s`` is what ``time.perf_counter()`` said at the beginning."""
-        if self.reply_type is None or self.runtime is None:
+        return self.encode_each([(rows, began_s)], predictions)[0]
+
+    def encode_each(
+        self, asked: Sequence[tuple[Rows, float]], predictions: Predictions
+    ) -> list[bytes]:
+        """Write the replies to requests whose rows were predicted in one call, in their order.
+
+        Parameters
+        ----------
+        asked : sequence of (Rows, float)
+            The requests, and when each began.
+        predictions : Predictions
+            For all their rows.
+        """
+        reply_type, runtime = self.reply_type, self.runtime
+        if reply_type is None or runtime is None:
             raise self._not_serving()
-        return self.reply_type.encode(
-            predictions,
-            single=rows.single and not self.runtime.expands,
-            ids=new_prediction_ids(len(predictions)),
-            timestamp=_now(),
-            processing_time_ms=(time.perf_counter() - began_s) * 1_000,
-        )
+        cells = reply_type.cells(predictions)
+        n_answers = len(predictions)
+        ids, timestamp, now_s = new_prediction_ids(n_answers), _now(), time.perf_counter()
+        replies, first = [], 0
+        for rows, began_s in asked:
+            took_ms = (now_s - began_s) * 1_000
+            if rows.single and not runtime.expands:
+                reply = reply_type.encode_row(cells, first, ids[first], timestamp, took_ms)
+                first += 1
+            else:
+                end = n_answers if runtime.expands else first + rows.n_rows
+                own = ids[first:end]
+                reply = reply_type.encode_list(cells, first, end, own, timestamp, took_ms)
+                first = end
+            replies.append(reply)
+        return replies
 
     def _not_serving(self) -> NotServing:
         return NotServing(
@@ -253,7 +279,9 @@ def _served(deployment: Deployment, loaded: Mapping[str, Runtime], load: Load) -
             runtime.warm()
         served = _compiled(deployment, runtime)
         example = example_request(runtime.schema, runtime.example_values)
-        served.answer(msgspec.json.encode(example))
+        body = msgspec.json.encode(example)
+        served.answer(body)
+        served = replace(served, quick_rows=_quick_rows(served, body))
     except VersionError as error:
         raise type(error)(error.message, model=deployment.model, advice=error.advice) from error
     except RequestError as error:
@@ -270,6 +298,25 @@ def _served(deployment: Deployment, loaded: Mapping[str, Runtime], load: Load) -
             f"it does not load: {type(error).__name__}: {error}", model=deployment.model
         ) from error
     return served
+
+
+def _quick_rows(served: ServedModel, body: bytes) -> int:
+    """Measure how many rows are answered within :data:`QUICK_S`.
+
+    Only of a graph: it answers in the same time always. Not where a request expands: how many rows
+    come of it is not known beforehand.
+    """
+    runtime = served.runtime
+    if runtime is None or runtime.kind != "compiled" or runtime.expands:
+        return 0
+    rows = Rows.joined([served.decode(body)] * MEASURED_ROWS)
+    took_s = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        served.predict(rows)
+        took_s.append(time.perf_counter() - began_s)
+    # The fastest, because whatever else the machine does can only make it slower.
+    return min(MAX_QUICK_ROWS, int(MEASURED_ROWS * QUICK_S / min(took_s)))
 
 
 def _compiled(deployment: Deployment, runtime: Runtime) -> ServedModel:

@@ -19,7 +19,11 @@ __all__ = ["PredictionIds", "new_prediction_id", "new_prediction_ids"]
 _TAIL_BITS: Final = 74
 """What is left beside time, version and variant: RFC 9562's ``rand_a`` (12) and ``rand_b`` (62)."""
 
-_VERSION_AND_VARIANT: Final = (0x7 << 76) | (0b10 << 62)
+_RAND_B: Final = 2**62 - 1
+_VARIANT: Final = 0b10 << 62
+
+_DRAWN: Final = 256
+"""How many steps are drawn at a time: asking the system for each id would double its cost."""
 
 
 class PredictionIds:
@@ -50,30 +54,30 @@ class PredictionIds:
     def restart(self) -> None:
         """Forget everything, as a process does that was forked off and shares our past."""
         self._lock = threading.Lock()
-        self._time_ms = 0
-        self._tail = 0
+        self._steps: list[int] = []
+        self._begin(0, 0)
 
     def take(self, n_ids: int) -> list[str]:
         """Return ``n_ids`` ids, in ascending order."""
-        entropy = self._entropy(10 + 4 * n_ids)
         with self._lock:
             now_ms = self._clock_ns() // 1_000_000
             if now_ms > self._time_ms:
-                self._time_ms, self._tail = now_ms, int.from_bytes(entropy[:10]) >> 6
-            return [self._next(1 + step) for step in unpack(f"{n_ids}I", entropy[10:])]
+                self._begin(now_ms, int.from_bytes(self._entropy(10)) >> 6)
+            while len(self._steps) < n_ids:
+                self._steps += unpack(f"{_DRAWN}I", self._entropy(4 * _DRAWN))
+            return [self._next(1 + self._steps.pop()) for _ in range(n_ids)]
+
+    def _begin(self, time_ms: int, tail: int) -> None:
+        digits = f"{time_ms:012x}"
+        self._time_ms, self._time_text, self._tail = time_ms, f"{digits[:8]}-{digits[8:]}", tail
 
     def _next(self, step: int) -> str:
+        """Lay out RFC 9562, figure 11: time 48, version 4, rand_a 12, variant 2, rand_b 62 bits."""
         self._tail += step
         if self._tail >> _TAIL_BITS:
-            self._time_ms, self._tail = self._time_ms + 1, step
-        return _text(self._time_ms, self._tail)
-
-
-def _text(time_ms: int, tail: int) -> str:
-    """Lay out RFC 9562's figure 11: time 48, version 4, rand_a 12, variant 2, rand_b 62 bits."""
-    value = (time_ms << 80) | _VERSION_AND_VARIANT | ((tail >> 62) << 64) | (tail & (2**62 - 1))
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+            self._begin(self._time_ms + 1, step)
+        low = f"{_VARIANT | self._tail & _RAND_B:016x}"
+        return f"{self._time_text}-7{self._tail >> 62:03x}-{low[:4]}-{low[4:]}"
 
 
 _ids: Final = PredictionIds()

@@ -37,6 +37,13 @@ class _Layout(NamedTuple):
     outputs: tuple[str, ...]
 
 
+class Cells(NamedTuple):
+    """Predictions as plain values: where they go, and for each output a list over all rows."""
+
+    layout: _Layout
+    columns: Mapping[str, Sequence[Any]]
+
+
 class ReplyType:
     """What a version's replies look like, compiled; made by :meth:`compile`.
 
@@ -132,23 +139,55 @@ class ReplyType:
         processing_time_ms : float
             How long it took, in milliseconds.
         """
+        cells = self.cells(predictions)
+        if not single:
+            return self.encode_list(cells, 0, len(predictions), ids, timestamp, processing_time_ms)
+        (prediction_id,) = ids
+        if len(predictions) != 1:
+            raise ValueError(f"one object is to answer {len(predictions)} rows")
+        return self.encode_row(cells, 0, prediction_id, timestamp, processing_time_ms)
+
+    def cells(self, predictions: Predictions) -> Cells:
+        """Turn predictions into plain values once, for all the replies that hold a part of them."""
         layout = self._layout(tuple(predictions.outputs))
-        values: dict[str, Sequence[Any]] = {_PER_ROW: ids}
-        for name in layout.outputs:
-            to_json = _VALUES[self._outputs[name].kind]
-            values[name] = to_json(predictions.outputs[name], self.class_names)
-        given = {"timestamp": timestamp, "processing_time_ms": round(processing_time_ms, 3)}
-        document = (layout.flat if single else layout.shared).copy()
+        columns = {
+            name: _VALUES[self._outputs[name].kind](predictions.outputs[name], self.class_names)
+            for name in layout.outputs
+        }
+        return Cells(layout, columns)
+
+    def encode_row(
+        self, cells: Cells, row: int, prediction_id: str, timestamp: str, processing_time_ms: float
+    ) -> bytes:
+        """Encode one row's reply as one flat object; the parameters are those of :meth:`encode`."""
+        layout, columns = cells
+        document = layout.flat.copy()
+        for name, source in layout.per_row:
+            document[name] = prediction_id if source == _PER_ROW else columns[source][row]
         for name, source in layout.per_request:
-            document[name] = given[source]
-        if single:
-            for name, source in layout.per_row:
-                (document[name],) = values[source]
-        else:
-            names = [name for name, _ in layout.per_row]
-            cells = zip(*[values[source] for _, source in layout.per_row], strict=True)
-            rows = [{**layout.nulls, **dict(zip(names, row, strict=True))} for row in cells]
-            document["predictions"] = rows
+            document[name] = timestamp if source == "timestamp" else round(processing_time_ms, 3)
+        return self._encode(document)
+
+    def encode_list(
+        self,
+        cells: Cells,
+        first: int,
+        end: int,
+        ids: Sequence[str],
+        timestamp: str,
+        processing_time_ms: float,
+    ) -> bytes:
+        """Encode the reply for the rows from ``first`` up to ``end`` as a list."""
+        layout, columns = cells
+        document = layout.shared.copy()
+        for name, source in layout.per_request:
+            document[name] = timestamp if source == "timestamp" else round(processing_time_ms, 3)
+        names = [name for name, _ in layout.per_row]
+        parts = [ids if s == _PER_ROW else columns[s][first:end] for _, s in layout.per_row]
+        document["predictions"] = [
+            {**layout.nulls, **dict(zip(names, row, strict=True))}
+            for row in zip(*parts, strict=True)
+        ]
         return self._encode(document)
 
     def fields_for(self, given: Collection[str]) -> dict[str, str]:

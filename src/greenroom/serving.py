@@ -1,27 +1,26 @@
-"""HTTP: the ASGI app of one worker, a thin skin over the engine.
+"""HTTP: what a worker answers, a thin skin over the engine.
 
 Predictions take a short way: their path is looked up in a dict, the body is read, decoded, answered
-and encoded, with nothing in between. A native model answers in a thread, for several requests at
-once when several wait (:mod:`greenroom.batching`); a compiled one answers a few rows sooner than a
-thread would wake up, so it is called here. Every other page is Starlette's to route
-(:mod:`greenroom.site`). Each request reads once which generation is committed, and is answered by
-that one to the end.
+and encoded, with nothing in between. :meth:`Server.ask` is that way for whoever has a whole body:
+:mod:`greenroom.connection`, which reads it off a socket, and the ASGI app here, which takes what is
+left over. Every other page is Starlette's to route (:mod:`greenroom.site`). Each request reads once
+which generation is committed, and is answered by that one to the end.
 
 Who the caller is, how many requests are in flight and what they add up to is not looked at here.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from greenroom.answering import Answering
 from greenroom.app import App
-from greenroom.batching import Batcher
 from greenroom.error_replies import HttpRefusal, error_reply, scoring_error_reply
 from greenroom.errors import NotServing
 from greenroom.inference import Engine, ServedModel
@@ -32,22 +31,32 @@ from greenroom.settings import Settings
 from greenroom.site import Models, Site
 from greenroom.status import Status
 
-__all__ = ["build_asgi"]
+__all__ = ["Reply", "Server", "build_asgi"]
 
 INVOCATIONS: Final = "/invocations"
 """Where a server with one model answers MLflow's scoring protocol."""
 
-LARGE_BODY_BYTES: Final = 65_536
-"""From here on a request is answered in the thread from beginning to end, by itself: other requests
-do not wait for it, and it would gain nothing from company."""
-
-QUICK_ROWS: Final = 32
-"""How many rows a compiled model answers in the event loop, while all other requests wait."""
+MAX_SHORT_BYTES: Final = 65_536
+"""A body that is longer takes the long way, which refuses what is too long before it is read."""
 
 _JSON: Final = (b"content-type", b"application/json")
 
+_NONE: Final[Mapping[str, str]] = {}
+
 MAX_REQUEST_ID: Final = 128
 """How much of a caller's ``X-Request-ID`` is given back."""
+
+
+class Reply(NamedTuple):
+    """A whole reply; its body is JSON."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+Replied: TypeAlias = Callable[[Reply], None]
+"""Told the reply; called in the event loop, exactly once."""
 
 
 def build_asgi(
@@ -58,7 +67,7 @@ def build_asgi(
     settings: Settings,
     reload: Callable[[], Awaitable[Status]],
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
-) -> ASGIApp:
+) -> Server:
     """Build the ASGI app of a worker.
 
     Parameters
@@ -77,11 +86,11 @@ def build_asgi(
     lifespan : callable, optional
         A context that is entered before the first request and left after the last.
     """
-    return _Server(engine, status, app, settings, reload, lifespan)
+    return Server(engine, status, app, settings, reload, lifespan)
 
 
-class _Server:
-    """The ASGI app; see :func:`build_asgi`."""
+class Server:
+    """The ASGI app, and its short way for predictions; see :func:`build_asgi`."""
 
     def __init__(
         self,
@@ -94,11 +103,12 @@ class _Server:
     ) -> None:
         self._engine = engine
         self._max_body_bytes = settings.max_body_bytes
+        self.max_short_bytes = min(MAX_SHORT_BYTES, settings.max_body_bytes)
         self._models = Models(-1, {}, {})
+        self._by_url: Mapping[bytes, ServedModel] = {}
         self._declared = _declared_paths(app)
         self._lifespan = lifespan
-        # One thread: numpy and scikit-learn hold it for less time than a second one would cost.
-        self._batcher = Batcher(settings.max_batch_rows)
+        self._answering = Answering(settings.max_batch_rows)
         self._site = Site(
             title=app.name if app else "greenroom",
             models=self._current,
@@ -112,7 +122,7 @@ class _Server:
     async def _living(self, _: Any) -> AsyncIterator[None]:
         async with self._lifespan():
             yield
-        self._batcher.close()
+        self._answering.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: a prediction the short way, anything else by the site."""
@@ -125,21 +135,63 @@ class _Server:
         try:
             served = self._served(path)
             if served is not None:
-                body = await self._predict(served, scope["method"], headers, receive)
+                _require_post(scope["method"])
+                body = await self._read(headers, receive)
                 if body is not None:
-                    await _send(send, 200, body, _reply_headers(request_id))
+                    await _send(send, *await self._predict(served, headers, body))
                 return
             if path == INVOCATIONS and len(self._current().by_name) == 1:
                 await self._invoke(scope["method"], headers, receive, send)
                 return
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
-            where = f"{scope['method']} {path}"
-            reply = error_reply(error, request_id=request_id or new_prediction_id(), where=where)
-            sent = {**reply.headers, **_reply_headers(request_id)}
-            await _send(send, reply.status, reply.body, sent)
+            await _send(send, *_refused(error, request_id, f"{scope['method']} {path}"))
             return
         scope["request_id"] = request_id
         await self._site(scope, receive, _giving_back(request_id, send))
+
+    def served_at(self, url: bytes) -> ServedModel | None:
+        """Return the model whose predictions are asked for at a URL just as it was sent.
+
+        None when that is no prediction's, or is spelled in an unusual way, or nothing is loaded:
+        then the ASGI app knows what to do.
+        """
+        try:
+            self._current()
+        except NotServing:
+            return None
+        return self._by_url.get(url)
+
+    def ask(
+        self, served: ServedModel, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
+    ) -> None:
+        """Answer a POST to a model's path; nothing is raised, ``replied`` is told.
+
+        Parameters
+        ----------
+        served : ServedModel
+            What answers, to the end.
+        headers : mapping of bytes to bytes
+            Of the request, their names in lower case.
+        body : bytes
+            All of it.
+        replied : callable
+            Told the reply, be it a refusal.
+        """
+        request_id = _request_id(headers) if b"x-request-id" in headers else ""
+
+        def answered(outcome: bytes | Exception) -> None:
+            if isinstance(outcome, bytes):
+                replied(Reply(200, outcome, _reply_headers(request_id) if request_id else _NONE))
+            else:
+                replied(_refused(outcome, request_id, f"POST {served.deployment.route}"))
+
+        try:
+            _require_serving(served)
+            _require_json(headers)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to be told
+            answered(error)
+        else:
+            self._answering.ask(served, body, answered)
 
     def _served(self, path: str) -> ServedModel | None:
         """Return the model that answers at ``path``; None when that is no prediction's path."""
@@ -159,22 +211,21 @@ class _Server:
                 name = served.deployment.model
                 by_name[name] = by_path[route] = by_path[predict_path(name)] = served
             self._models = Models(generation.number, by_path, by_name)
+            self._by_url = {path.encode(): served for path, served in by_path.items()}
         return self._models
 
     async def _predict(
-        self,
-        served: ServedModel,
-        method: str,
-        headers: Mapping[bytes, bytes],
-        receive: Receive,
-    ) -> bytes | None:
-        """Answer a prediction request; None when the caller has gone away."""
-        _require_post(method)
-        if served.deployment.serving is None:
-            raise not_serving(served.deployment)
-        _require_json(headers)
-        body = await self._read(headers, receive)
-        return None if body is None else await self._answer(served, body)
+        self, served: ServedModel, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Reply:
+        """Answer a prediction request."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def replied(reply: Reply) -> None:
+            if not future.done():  # the caller may be gone
+                future.set_result(reply)
+
+        self.ask(served, headers, body, replied)
+        return await future
 
     async def _invoke(
         self, method: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
@@ -207,8 +258,9 @@ class _Server:
         if body is None:
             return None
         decode = partial(decode_invocation, body, media_type)
-        rows = await self._batcher.alone(decode, served.request_type)
-        return encode_predictions((await self._batcher.predict(served, rows)).predictions)
+        batcher = self._answering.batcher
+        rows = await batcher.alone(decode, served.request_type)
+        return encode_predictions((await batcher.predict(served, rows)).predictions)
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         """Read the body, as far as it may go; None when the caller has gone away."""
@@ -233,19 +285,6 @@ class _Server:
         advice = f"send at most {self._max_body_bytes} bytes, or raise the setting max_body_bytes"
         return HttpRefusal(413, "the body is too large", advice=advice)
 
-    async def _answer(self, served: ServedModel, body: bytes) -> bytes:
-        """Decode, predict, encode."""
-        if len(body) >= LARGE_BODY_BYTES:
-            answer: bytes = await self._batcher.alone(served.answer, body)
-            return answer
-        began_s = time.perf_counter()
-        rows = served.decode(body)
-        if served.is_quick and rows.n_rows <= QUICK_ROWS:
-            return served.encode(rows, served.predict(rows), began_s)
-        # A bound on how many may wait belongs here, before the request joins them.
-        batched = await self._batcher.predict(served, rows)
-        return served.encode(rows, batched.predictions, began_s)
-
 
 def _declared_paths(app: App | None) -> frozenset[str]:
     """Return where an app's models answer, also before anything is loaded."""
@@ -258,6 +297,11 @@ def _require_post(method: str) -> None:
         raise HttpRefusal(
             405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
         )
+
+
+def _require_serving(served: ServedModel) -> None:
+    if served.deployment.serving is None:
+        raise not_serving(served.deployment)
 
 
 def _require_json(headers: Mapping[bytes, bytes]) -> None:
@@ -293,6 +337,12 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     if given is None:
         return ""
     return bytes(byte for byte in given if 0x21 <= byte <= 0x7E)[:MAX_REQUEST_ID].decode("ascii")
+
+
+def _refused(error: Exception, request_id: str, where: str) -> Reply:
+    """Return the reply to a request that ended in ``error``."""
+    reply = error_reply(error, request_id=request_id or new_prediction_id(), where=where)
+    return Reply(reply.status, reply.body, {**reply.headers, **_reply_headers(request_id)})
 
 
 def _reply_headers(request_id: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgspec
 import uvicorn
 
+from greenroom.connection import Connection
 from greenroom.control import WORKER_VARIABLE, WorkerSetup
 from greenroom.errors import GreenroomError
 
@@ -67,7 +68,7 @@ def _config(app: str | Callable[[], Any], setup: WorkerSetup) -> uvicorn.Config:
         interface="asgi3",
         lifespan="on",
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         log_config=None,
         access_log=False,
