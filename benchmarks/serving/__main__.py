@@ -11,7 +11,7 @@ from benchmarks.serving import machine
 from benchmarks.serving.load import require_wrk
 from benchmarks.serving.report import markdown
 from benchmarks.serving.rounds import Bench, run_rounds
-from benchmarks.serving.servers import SERVERS, PeerUnavailableError, Server, parsed
+from benchmarks.serving.servers import ALTERNATIVES, SERVERS, PeerUnavailableError, Server, parsed
 from benchmarks.serving.versions import APPS, ROOT, prepare
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -59,7 +59,8 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="how long each load lasts")
     names = [server.name for server in SERVERS]
-    parser.add_argument("--servers", nargs="+", choices=names, default=names)
+    others = [server.name for server in ALTERNATIVES]
+    parser.add_argument("--servers", nargs="+", choices=[*names, *others], default=names)
     parser.add_argument("--models", nargs="+", choices=list(APPS), default=list(APPS))
     parser.add_argument(
         "--also",
@@ -90,7 +91,8 @@ def _taken_busy(*, force: bool) -> list[str]:
 
 def _chosen(options: argparse.Namespace) -> list[Server]:
     also: list[Server] = options.also
-    return [server for server in SERVERS if server.name in options.servers] + also
+    known = [*SERVERS, *ALTERNATIVES]
+    return [server for server in known if server.name in options.servers] + also
 
 
 def _installed(servers: Sequence[Server]) -> tuple[list[Server], list[str]]:

@@ -117,6 +117,36 @@ def mlserver(version: Version, port: int, _sizes: Mapping[int, int]) -> Start:
     return Start([str(VENVS / "mlserver" / "bin" / "mlserver"), "start", str(folder)])
 
 
+def alternative(*words: str) -> Callable[[Version, int, Mapping[int, int]], Start]:
+    """Return what starts Greenroom's engine behind another HTTP server or interface."""
+
+    def start(version: Version, port: int, sizes: Mapping[int, int]) -> Start:
+        path = os.pathsep.join([str(ROOT), str(VENVS / "granian")])
+        given = {"BENCH_DIRECTORY": str(version.directory), "BENCH_REPLIES": json.dumps(sizes)}
+        filled = [word.format(port=port) for word in words]
+        return Start([sys.executable, "-m", *filled], {**given, "PYTHONPATH": path})
+
+    return start
+
+
+def install_granian() -> None:
+    """Put granian, as ``peers/granian.txt`` pins it, into a folder of its own.
+
+    Raises
+    ------
+    PeerUnavailableError
+        When pip cannot; the message is its last line.
+    """
+    folder, pins = VENVS / "granian", PEERS / "granian.txt"
+    done = folder / "pins.txt"
+    if done.exists() and done.read_bytes() == pins.read_bytes():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run_pip("granian", [*pip, "--no-deps", "--target", str(folder), "-r", str(pins)])
+    shutil.copyfile(pins, done)
+
+
 def install_mlserver() -> None:
     """Make an environment with MLServer, as ``peers/mlserver.txt`` pins it.
 
@@ -132,12 +162,16 @@ def install_mlserver() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, "-r", str(pins)]):
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ran.returncode:
-            lines = ran.stderr.strip().splitlines() or ["no message"]
-            raise PeerUnavailableError(f"MLServer cannot be installed here: {lines[-1]}")
+    _run_pip("MLServer", [sys.executable, "-m", "venv", str(folder)])
+    _run_pip("MLServer", [*pip, "-r", str(pins)])
     shutil.copyfile(pins, done)
+
+
+def _run_pip(peer: str, command: Sequence[str]) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        lines = ran.stderr.strip().splitlines() or ["no message"]
+        raise PeerUnavailableError(f"{peer} cannot be installed here: {lines[-1]}")
 
 
 SERVERS = (
@@ -147,6 +181,60 @@ SERVERS = (
     Server("mlflow", PROTOCOLS["mlflow"], mlflow),
     Server("mlserver", PROTOCOLS["mlserver"], mlserver, install=install_mlserver),
 )
+
+_GRANIAN: tuple[str, ...] = (
+    *("granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
+    *("--runtime-threads", "1", "--loop", "uvloop", "--http", "1", "--no-ws"),
+    *("--log-level", "warning"),
+)
+_PLAIN: tuple[str, ...] = (
+    *("uvicorn", "--host", "127.0.0.1", "--port", "{port}", *UVICORN, "--factory"),
+    *("--ws", "none", "--no-server-header", "--no-proxy-headers"),
+)
+_WAYS = "benchmarks.peers.alternatives"
+_MODELS = ("breast_cancer", "forest")
+
+ALTERNATIVES = (
+    Server(
+        "uvicorn-asgi",
+        PROTOCOLS["greenroom"],
+        alternative(*_PLAIN, f"{_WAYS}:asgi"),
+        _MODELS,
+        ALL_LOADS,
+    ),
+    Server(
+        "fastapi-route",
+        PROTOCOLS["greenroom"],
+        alternative(*_PLAIN, f"{_WAYS}:fastapi_route"),
+        _MODELS,
+        ALL_LOADS,
+    ),
+    Server(
+        "granian-asgi",
+        PROTOCOLS["greenroom"],
+        alternative(*_GRANIAN, "--interface", "asgi", "--factory", f"{_WAYS}:asgi"),
+        _MODELS,
+        ALL_LOADS,
+        install_granian,
+    ),
+    Server(
+        "granian-rsgi",
+        PROTOCOLS["greenroom"],
+        alternative(*_GRANIAN, "--interface", "rsgi", f"{_WAYS}:rsgi"),
+        _MODELS,
+        ALL_LOADS,
+        install_granian,
+    ),
+    Server(
+        "granian-empty",
+        PROTOCOLS["empty"],
+        alternative(*_GRANIAN, "--interface", "rsgi", f"{_WAYS}:empty_rsgi"),
+        ("breast_cancer",),
+        ALL_LOADS,
+        install_granian,
+    ),
+)
+"""Greenroom's engine behind other servers; measured when they are asked for by name."""
 
 
 def parsed(text: str) -> Server:

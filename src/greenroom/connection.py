@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -79,6 +79,8 @@ class _Exchange:
 
 class Connection(HttpToolsProtocol):
     """One connection of a client; uvicorn makes it."""
+
+    _written: ClassVar[tuple[Any, bytes]] = (None, b"")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -151,16 +153,22 @@ class Connection(HttpToolsProtocol):
         if exchange.disconnected or self.transport.is_closing():
             return
         status, body, more = reply
-        head = [_STATUS_LINES[status]]
-        for name, value in self.server_state.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        for key, text in more.items():
-            head += (key.encode("latin-1"), b": ", text.encode("latin-1"), b"\r\n")
-        if not exchange.keep_alive:
-            head.append(b"connection: close\r\n")
-        head.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
-        head.append(body)
-        self.transport.write(b"".join(head))
+        further = b"" if exchange.keep_alive else b"connection: close\r\n"
+        for name, value in more.items():
+            further += f"{name}: {value}\r\n".encode("latin-1")
+        self.transport.write(
+            b"%b%b%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            % (_STATUS_LINES[status], self._usual_headers(), further, len(body), body)
+        )
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _usual_headers(self) -> bytes:
+        """Return the headers of every reply as bytes; uvicorn makes them anew each second."""
+        headers = self.server_state.default_headers
+        known, written = Connection._written
+        if headers is not known:
+            written = b"".join(b"%b: %b\r\n" % header for header in headers)
+            Connection._written = headers, written
+        return written

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from struct import unpack
 from typing import Final
 
@@ -18,9 +19,6 @@ __all__ = ["PredictionIds", "new_prediction_id", "new_prediction_ids"]
 
 _TAIL_BITS: Final = 74
 """What is left beside time, version and variant: RFC 9562's ``rand_a`` (12) and ``rand_b`` (62)."""
-
-_RAND_B: Final = 2**62 - 1
-_VARIANT: Final = 0b10 << 62
 
 _DRAWN: Final = 256
 """How many steps are drawn at a time: asking the system for each id would double its cost."""
@@ -65,19 +63,24 @@ class PredictionIds:
                 self._begin(now_ms, int.from_bytes(self._entropy(10)) >> 6)
             while len(self._steps) < n_ids:
                 self._steps += unpack(f"{_DRAWN}I", self._entropy(4 * _DRAWN))
-            return [self._next(1 + self._steps.pop()) for _ in range(n_ids)]
+            steps, self._steps = self._steps[:n_ids], self._steps[n_ids:]
+            if (self._tail + sum(steps) + n_ids) >> _TAIL_BITS:
+                self._begin(self._time_ms + 1, 0)
+            return self._written(steps)
 
     def _begin(self, time_ms: int, tail: int) -> None:
         digits = f"{time_ms:012x}"
         self._time_ms, self._time_text, self._tail = time_ms, f"{digits[:8]}-{digits[8:]}", tail
 
-    def _next(self, step: int) -> str:
+    def _written(self, steps: Sequence[int]) -> list[str]:
         """Lay out RFC 9562, figure 11: time 48, version 4, rand_a 12, variant 2, rand_b 62 bits."""
-        self._tail += step
-        if self._tail >> _TAIL_BITS:
-            self._begin(self._time_ms + 1, step)
-        low = f"{_VARIANT | self._tail & _RAND_B:016x}"
-        return f"{self._time_text}-7{self._tail >> 62:03x}-{low[:4]}-{low[4:]}"
+        tails = list(accumulate(steps, lambda tail, step: tail + step + 1, initial=self._tail))[1:]
+        self._tail = tails[-1] if tails else self._tail
+        return [
+            f"{self._time_text}-7{tail >> 62:03x}-{0x8000 | tail >> 48 & 0x3FFF:04x}"
+            f"-{tail & 0xFFFFFFFFFFFF:012x}"
+            for tail in tails
+        ]
 
 
 _ids: Final = PredictionIds()
