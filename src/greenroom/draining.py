@@ -15,6 +15,7 @@ import asyncio
 import select
 import signal
 import socket
+import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -66,7 +67,8 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections; a drain that was asked for before begins right after."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
         await super().startup(sockets=sockets)
         if self.server_state.draining:
             self._leave()
@@ -81,8 +83,10 @@ class DrainingServer(uvicorn.Server):
     def _leave(self) -> None:
         for listener in self.servers:
             listener.close()
-        # In place: requests in flight hold this list. uvicorn makes it anew from the other one.
+        # In place, because requests in flight hold this list; and another list, because connections
+        # know a written one by its identity. uvicorn makes the next ones from the configured.
         self.server_state.default_headers.append(CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers]
         self.config.encoded_headers.append(CLOSE)
         self._leaving = asyncio.get_running_loop().create_task(self._end_when_silent())
 

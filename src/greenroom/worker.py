@@ -1,9 +1,9 @@
 """One worker process: ``python -m greenroom.worker``, started by the supervisor.
 
 It serves the ASGI app that :func:`greenroom.wiring.worker` builds on a socket that it inherits, and
-ends when its supervisor does, however that happened. On SIGUSR1 it drains and ends, see
-:mod:`greenroom.draining`. Log lines go to standard error, one JSON
-object a line; they hold no values of requests.
+ends when its supervisor does, however that happened. On SIGUSR1 it drains and ends
+(:mod:`greenroom.draining`). Log lines go to standard error, one JSON object a line; they hold no
+values of requests.
 """
 
 from __future__ import annotations
