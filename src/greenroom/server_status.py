@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from greenroom.generation import Deployment, Generation
 from greenroom.status import ModelStatus, RegistryStatus
+
+COMPILED: Final = "compiled"
 
 
 def utc_now() -> str:
@@ -83,20 +87,23 @@ def with_runtime(deployment: Deployment, kinds: Collection[str]) -> Deployment:
 
     A graph that was proved where the model was trained may not answer on this machine; then the
     estimator serves, and that is a problem to be shown.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        Its runtime is the one that the version has files for.
+    kinds : collection of str
+        What the workers have said, normally all the same; empty when they have not.
     """
     serving = deployment.serving
-    if serving is None or not kinds or set(kinds) == {serving.runtime}:
+    if serving is None or not kinds:
         return deployment
-    shown = " and ".join(sorted(kinds))
-    problem = (
-        f"version {serving.version} was made for the {serving.runtime} runtime, and workers"
-        f" here answer with {shown}: their log says why"
-    )
-    return msgspec.structs.replace(
-        deployment,
-        serving=msgspec.structs.replace(serving, runtime=shown),
-        problems=(*deployment.problems, problem),
-    )
+    problems = deployment.problems
+    if serving.runtime == COMPILED and set(kinds) != {COMPILED}:
+        problem = f"the graph of version {serving.version} does not answer here, and its estimator"
+        problems = (*problems, f"{problem} serves; the log of the workers says why")
+    shown = msgspec.structs.replace(serving, runtime=" and ".join(sorted(kinds)))
+    return msgspec.structs.replace(deployment, serving=shown, problems=problems)
 
 
 def served_line(deployment: Deployment) -> str:
@@ -126,7 +133,7 @@ class Showcase:
         self,
         generation: Generation,
         found: Sequence[Deployment],
-        runtimes: Mapping[str, Collection[str]],
+        runtimes: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> tuple[ModelStatus, ...]:
         """Return the state of every model.
 
