@@ -8,7 +8,14 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-REQUEST = b"GET %s HTTP/1.1\r\nhost: test\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
+
+
+def post(path: str, document: object) -> bytes:
+    """Return a request with a JSON body."""
+    body = json.dumps(document).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 class Load:
@@ -18,14 +25,15 @@ class Load:
     up where a reply says ``connection: close``, and never otherwise.
     """
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], request: bytes) -> None:
         self.address = address
+        self.request = request
         self.answers: list[dict[str, Any]] = []
         self.failures: list[str] = []
         self.n_connections = 0
         self.over = asyncio.Event()
 
-    async def client(self, pause_s: float, path: bytes = b"/") -> None:
+    async def client(self, pause_s: float) -> None:
         """Send until it is over, ``pause_s`` after each reply."""
         while not self.over.is_set():
             reader, writer = await asyncio.open_connection(*self.address)
@@ -33,7 +41,7 @@ class Load:
             goes_on = True
             while goes_on and not self.over.is_set():
                 try:
-                    goes_on = await self._send(reader, writer, path)
+                    goes_on = await self._send(reader, writer)
                 except (OSError, asyncio.IncompleteReadError) as error:
                     self.failures.append(repr(error))
                     goes_on = False
@@ -47,11 +55,9 @@ class Load:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.over.wait(), pause_s)
 
-    async def _send(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: bytes
-    ) -> bool:
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Send one request; return whether the connection may be used again."""
-        writer.write(REQUEST % path)
+        writer.write(self.request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status, _, rest = head.partition(b"\r\n")
         headers = dict(line.split(b": ", 1) for line in rest.strip().split(b"\r\n"))
@@ -64,9 +70,11 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def under_load(address: tuple[str, int], *pauses_s: float) -> AsyncIterator[Load]:
+async def under_load(
+    address: tuple[str, int], *pauses_s: float, request: bytes = REQUEST
+) -> AsyncIterator[Load]:
     """Have a client send for each of ``pauses_s``, which lie between its requests."""
-    load = Load(address)
+    load = Load(address, request)
     clients = [asyncio.create_task(load.client(pause_s)) for pause_s in pauses_s]
     try:
         yield load

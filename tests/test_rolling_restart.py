@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+import builders
 from fake_server import FakeFollower, Server, serving
 from greenroom import processes
 from greenroom.draining import LINGER_S
-from keep_alive import REQUEST, under_load
+from greenroom.worker_process import COMMAND
+from keep_alive import REQUEST, post, under_load
+from test_wiring import APP_FILE
 
 PAUSES_S = (0.0, 0.002, 0.002, 0.01, 0.05, 0.3)
 """Of a client that sends without a pause, and of some that are idle when their worker leaves."""
@@ -41,7 +44,7 @@ async def ask_to_restart(server: Server) -> None:
 
 async def over(server: Server, state: str) -> None:
     """Wait until a restart is over, and see how it went."""
-    await server.until(lambda: server.supervisor.status.restart.state != "running")
+    await server.until(lambda: server.supervisor.status.restart.state != "running", timeout_s=90)
     assert server.supervisor.status.restart.state == state, server.events
 
 
@@ -66,6 +69,31 @@ def test_no_request_fails_while_all_workers_are_restarted_five_times(
             assert {answer["pid"] for answer in load.answers[seen:]} <= server.pids
             assert not any("another one is started" in text for text in server.events)
             assert server.supervisor.status.health == "healthy"
+
+    run(scenario())
+
+
+def test_no_prediction_fails_while_a_real_worker_is_restarted(follower: FakeFollower) -> None:
+    (follower.folder / "app.py").write_text(APP_FILE)
+    builders.version(follower.folder / "version 1")
+    request = post("/models/m/predict", {"a": 1.5, "b": 3})
+
+    async def scenario() -> None:
+        async with serving(
+            follower, command=COMMAND, app_folder=follower.folder, load_timeout_s=60.0
+        ) as server:
+            await server.joined(1)
+            before = server.pids
+            pauses_s = (0.002, 0.005, 0.05)
+            async with under_load(server.supervisor.address, *pauses_s, request=request) as load:
+                await ask_to_restart(server)
+                await over(server, "done")
+                seen = len(load.answers)
+                await server.until(lambda: len(load.answers) > seen + 200)
+            assert load.failures == []
+            assert {answer["model_version"] for answer in load.answers} == {"1"}
+            assert load.n_connections == 2 * len(pauses_s), "every client has met the one that left"
+            assert not server.pids & before
 
     run(scenario())
 
@@ -197,7 +225,7 @@ def test_an_idle_connection_is_answered_once_more_and_closed_when_it_stays_silen
             speaking = await asyncio.open_connection(*server.supervisor.address)
             silent = await asyncio.open_connection(*server.supervisor.address)
             for reader, writer in (speaking, silent):
-                writer.write(REQUEST % b"/")
+                writer.write(REQUEST)
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert b"connection" not in head
                 await reader.readuntil(b"}")
@@ -208,7 +236,7 @@ def test_an_idle_connection_is_answered_once_more_and_closed_when_it_stays_silen
             await asyncio.sleep(1)
 
             reader, writer = speaking
-            writer.write(REQUEST % b"/")
+            writer.write(REQUEST)
             head = await reader.readuntil(b"\r\n\r\n")
             assert b"connection: close" in head
             assert f'"pid": {old}'.encode() in await reader.read()
