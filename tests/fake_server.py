@@ -125,6 +125,7 @@ async def serving(
     command: Sequence[str] = COMMAND,
     app_folder: Path | None = None,
     registry_starts: Callable[[], bool] = lambda: False,
+    home: Path | None = None,
     **settings: object,
 ) -> AsyncIterator[Server]:
     defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
@@ -137,6 +138,7 @@ async def serving(
         command=command,
         app_folder=app_folder,
         registry_starts=registry_starts,
+        home=home,
     )
     server = Server(supervisor, follower)
     running = asyncio.create_task(supervisor.run())
@@ -156,9 +158,11 @@ def main() -> None:
     """Serve version 1 with two workers; write port and process ids when ready."""
 
     async def serve() -> None:
-        follower = FakeFollower(Path(sys.argv[1]))
+        folder = Path(sys.argv[1])
+        follower = FakeFollower(folder)
         follower.select("1")
-        async with serving(follower, workers=2, drain_timeout_s=1.0) as server:
+        home = folder / ".greenroom"
+        async with serving(follower, home=home, workers=2, drain_timeout_s=1.0) as server:
             await server.joined(2)
             print(server.supervisor.address[1], os.getpid(), *server.pids, flush=True)
             await server.supervisor._stop.wait()

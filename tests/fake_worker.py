@@ -1,7 +1,8 @@
 """A worker whose versions are folders with one word in ``behaviour``; for tests of processes.
 
 ``GET /`` answers the generation, the version and the process; ``POST /reload`` asks the supervisor;
-``GET /slow?SECONDS,PATH`` takes so long, and makes a file when it begins.
+``GET /slow?SECONDS,PATH`` takes so long, and makes a file when it begins. ``GET /block?SECONDS``
+holds up the event loop for so long.
 """
 
 import asyncio
@@ -34,6 +35,9 @@ class FakeEngine:
 
     def keep(self, number: int) -> None:
         self.loaded = {key: value for key, value in self.loaded.items() if key == number}
+
+    def runtimes(self, number: int) -> dict[str, str]:
+        return {"m": os.environ.get("FAKE_RUNTIME", "native")}
 
 
 def behave(folder: Path, model: str) -> None:
@@ -75,6 +79,8 @@ def factory():
             seconds, _, path = scope["query_string"].decode().partition(",")
             Path(path).touch()
             await asyncio.sleep(float(seconds))
+        if scope["path"] == "/block":
+            time.sleep(float(scope["query_string"]))
         number = engine.committed()
         return {
             "generation": number,

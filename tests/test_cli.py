@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
+import misbehaving
 from greenroom.cli import main
 from sample_app import write_app
 
@@ -193,3 +197,107 @@ def test_promoting_what_is_not_registered_says_so(call, mlflow_server, monkeypat
 
     assert status == 1
     assert "no-such-model" in errors
+
+
+@pytest.fixture
+def fake_server(tmp_path):
+    """Run a server without an app from the test's folder; yields its port and its workers."""
+    command = [sys.executable, str(Path(__file__).with_name("fake_server.py")), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        port, _, *workers = map(int, server.stdout.readline().split())
+        yield port, set(workers)
+        server.terminate()
+        assert server.wait(20) == 0
+
+
+def test_restart_puts_new_workers_in_place_of_all_and_says_so(call, fake_server):
+    port, workers = fake_server
+
+    status, output, errors = call("restart", "--port", str(port))
+
+    assert (status, output) == (0, "all workers have been restarted\n"), errors
+    pids = {httpx.get(f"http://127.0.0.1:{port}/").json()["pid"] for _ in range(8)}
+    assert not pids & workers
+
+
+def test_restart_ends_with_status_1_where_a_new_worker_does_not_come_up(
+    call, fake_server, tmp_path
+):
+    port, workers = fake_server
+    (tmp_path / "version 1" / "behaviour").write_text("fail")
+
+    status, _, errors = call("restart", "--port", str(port))
+
+    assert status == 1
+    assert len(_lines(errors)) == 2  # what it does, and what came of it
+    assert "did not come up" in errors
+    assert httpx.get(f"http://127.0.0.1:{port}/").json()["pid"] in workers
+
+
+def test_restart_names_the_port_on_which_there_is_a_server(call, fake_server):
+    port, _ = fake_server
+
+    status, _, errors = call("restart", "--port", "1")
+
+    assert status == 1
+    assert f"one runs on port {port}: give --port" in " ".join(errors.split())
+
+
+@contextmanager
+def _pages(pages):
+    def answer(method, path, query):
+        return (200, {}, json.dumps(pages[path]).encode()) if path in pages else (404, {}, b"no")
+
+    with misbehaving.server(answer) as url:
+        yield url
+
+
+def _health(**changes):
+    model = {"name": "iris", "selector": "@a", "route": "/predict", "version": "7"}
+    return {
+        "status": "degraded",
+        "service": "greenroom",
+        "models": [{**model, "runtime": "compiled"}],
+        "problems": ["the model registry is unavailable"],
+        **changes,
+    }
+
+
+READY = {"ready": True, "serving": ["iris"], "missing": []}
+
+
+@pytest.mark.parametrize("way", ["port", "variable", "url"])
+def test_status_shows_a_server_without_an_app(call, way, monkeypatch):
+    with _pages({"/health": _health(), "/ready": READY}) as url:
+        port = url.rpartition(":")[2]
+        if way == "variable":
+            monkeypatch.setenv("GREENROOM_PORT", port)
+        words = {"port": ["--port", port], "variable": [], "url": ["--url", url]}[way]
+        status, output, errors = call("status", *words)
+
+    assert status == 0, errors
+    first, *_, problem = _lines(output)
+    assert first == "greenroom: degraded"
+    assert problem == "problem: the model registry is unavailable"
+    assert ["iris", "7", "@a", "compiled", "/predict"] in [line.split() for line in _lines(output)]
+
+
+def test_status_shows_what_is_ready_where_an_app_has_a_health_page_of_its_own(call):
+    with _pages({"/health": {"mine": True}, "/ready": READY}) as url:
+        status, output, _ = call("status", "--url", url)
+
+    assert status == 0
+    assert "/health is the app's own page" in output
+    assert "serving: iris" in output
+
+
+def test_status_is_one_line_where_no_server_answers_or_another_one(call):
+    with _pages({"/health": "OK"}) as url:
+        status, _, errors = call("status", "--url", url)
+    assert (status, len(_lines(errors))) == (1, 1)
+    assert "is no server of Greenroom's" in errors
+
+    for gone in (url, "http://[half"):
+        status, _, errors = call("status", "--url", gone)
+        assert (status, len(_lines(errors))) == (1, 1)
+        assert "no server answers" in errors

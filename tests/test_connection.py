@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from greenroom.connection import Connection
+from greenroom.draining import DrainingServer
 from greenroom.schema import Schema
 from greenroom.serving import MAX_SHORT_BYTES
 from greenroom.settings import Settings
@@ -52,7 +53,7 @@ class Watched:
 def serving(app, **changes):
     """Run an app under uvicorn in a thread; yields uvicorn's server."""
     given = {"loop": "uvloop", "log_config": None, "port": 0, "proxy_headers": False, **changes}
-    server = uvicorn.Server(uvicorn.Config(app, http=Connection, **given))
+    server = DrainingServer(uvicorn.Config(app, http=Connection, **given))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_for(lambda: server.started, "the server starts", within_s=10)
@@ -338,3 +339,34 @@ def test_an_app_without_a_short_way_is_served_as_ever():
         client = Client(server.servers[0].sockets[0].getsockname()[1])
         client.send(post())
         assert client.reply()[0] == 200
+
+
+@pytest.mark.parametrize("request_bytes", [post(), b"GET /live HTTP/1.1\r\nHost: t\r\n\r\n"])
+def test_a_server_that_drains_answers_on_idle_connections_once_more_and_says_so(request_bytes):
+    with running() as (port, _, server):
+        client = Client(port)
+        client.send(request_bytes)
+        assert "connection" not in client.reply()[1]
+        server.servers[0].get_loop().call_soon_threadsafe(server.drain)
+        wait_for(lambda: server.server_state.draining, "it drains", within_s=10)
+        client.send(request_bytes)
+        status, headers, _ = client.reply()
+        assert (status, headers["connection"]) == (200, "close")
+        assert client.closed()
+        with pytest.raises(ConnectionRefusedError):
+            Client(port)
+        wait_for(lambda: server.should_exit, "it ends", within_s=10)
+
+
+def test_a_request_in_flight_when_draining_begins_says_that_its_connection_closes():
+    slow = Slow()
+    with running(FakeServer([served(runtime=slow)])) as (port, _, server):
+        client = Client(port)
+        client.send(post())
+        assert slow.asked.wait(10)
+        server.servers[0].get_loop().call_soon_threadsafe(server.drain)
+        wait_for(lambda: server.server_state.draining, "it drains", within_s=10)
+        slow.allowed.set()
+        status, headers, _ = client.reply()
+        assert (status, headers["connection"]) == (200, "close")
+        assert client.closed()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -87,6 +88,18 @@ def test_a_server_with_one_model_answers_at_invocations():
 def test_a_server_with_two_models_does_not():
     two = FakeServer([served(), served("other", route="/other")])
     assert two.post("/invocations", json=BODY).status_code == 404
+
+
+def test_clients_of_mlflows_scoring_server_are_told_whether_it_is_ready():
+    ping = FakeServer([served()]).get("/ping")
+    assert (ping.status_code, ping.text) == (200, "\n")
+    assert FakeServer([nothing_served()]).get("/ping").status_code == 503
+
+
+def test_clients_of_mlflows_scoring_server_are_told_mlflows_version():
+    version = FakeServer([served()]).get("/version")
+    assert (version.status_code, version.text) == (200, metadata.version("mlflow"))
+    assert version.headers["content-type"].startswith("text/plain")
 
 
 def test_refusals_have_the_shape_of_mlflows():

@@ -1,7 +1,14 @@
 from msgspec.structs import replace
 
 from greenroom.generation import Deployment, Generation
-from greenroom.server_status import Showcase, blamed, changes, same, without_version
+from greenroom.server_status import (
+    Showcase,
+    blamed,
+    changes,
+    same,
+    with_runtime,
+    without_version,
+)
 from greenroom.status import VersionStatus
 
 
@@ -71,3 +78,22 @@ def test_a_deployment_without_its_version_says_why() -> None:
     assert Showcase().models(Generation(number=1, deployments=(bare,)), [bare])[0].problems == (
         "m version 1 does not load: it is broken",
     )
+
+
+def test_a_model_is_shown_with_the_runtime_that_its_workers_answer_with() -> None:
+    made = deployment()
+    made = replace(made, serving=replace(made.serving, runtime="compiled"))
+    assert with_runtime(made, []) == made
+    assert with_runtime(made, ["compiled"]) == made
+    for kinds, shown in (({"native"}, "native"), ({"native", "compiled"}, "compiled and native")):
+        found = with_runtime(made, kinds)
+        assert found.serving.runtime == shown
+        assert found.problems == (
+            "the graph of version 1 does not answer here, and its estimator serves;"
+            " the log of the workers says why",
+        )
+
+
+def test_a_better_runtime_than_the_files_promised_is_no_problem() -> None:
+    found = with_runtime(deployment(), {"compiled"})
+    assert (found.serving.runtime, found.problems) == ("compiled", ())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from msgspec.structs import replace
 
 from greenroom.pages import health, ready, root
-from greenroom.status import RegistryStatus, Status
+from greenroom.status import RegistryStatus, RestartStatus, Status
 from servers import FakeServer, deployment, nothing_served, served
 
 
@@ -70,6 +71,21 @@ def test_health_without_a_version_says_what_is_missing():
     assert document["problems"] == [
         "credit: No model in Production stage: credit has no version there"
     ]
+
+
+def test_a_restart_that_stopped_is_a_problem_until_another_one_is_done():
+    began = {"began_at": "2026-11-21T10:30:00.000Z"}
+    failed = RestartStatus(state="failed", problem="the new worker 1 did not come up", **began)
+    said = replace(status(WELL), restart=failed)
+    assert said.health == "degraded"
+    document = health(said).document
+    assert document["restart"] == failed
+    assert document["problems"] == [
+        "the restart of 2026-11-21T10:30:00.000Z stopped: the new worker 1 did not come up"
+    ]
+    for state in ("running", "done"):
+        well = replace(said, restart=RestartStatus(state=state, **began))
+        assert (well.health, health(well).document["problems"]) == ("healthy", [])
 
 
 def test_health_of_several_models_has_each_in_a_list_and_none_at_the_top():

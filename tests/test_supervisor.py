@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from fake_server import FakeFollower, serving
@@ -102,6 +103,27 @@ def test_a_swap_is_seen_by_all_clients_of_two_workers_at_one_instant(
                 assert answer["generation"] >= max(before, default=0)
             assert (await server.get())["loaded"] == [server.supervisor.status.generation]
             assert follower.accepted_versions == ["1", "2", "3", "4"]
+
+    run(scenario())
+
+
+def test_the_status_names_the_runtime_that_workers_really_answer_with(
+    follower: FakeFollower,
+) -> None:
+    async def scenario() -> None:
+        made = follower.version("1")
+        compiled = msgspec.structs.replace(made.serving, runtime="compiled")
+        follower.selected = msgspec.structs.replace(made, serving=compiled)
+        async with serving(follower) as server:
+            await server.until(lambda: follower.accepted_versions == ["1"])
+            (model,) = server.supervisor.status.models
+            assert model.serving.runtime == "native", "what the worker said"
+            assert "its estimator serves" in model.problems[0]
+            assert server.supervisor.status.health == "degraded"
+            generation = server.supervisor.status.generation
+            polls = follower.polls
+            await server.until(lambda: follower.polls > polls + 2)
+            assert server.supervisor.status.generation == generation, "that is nothing to swap for"
 
     run(scenario())
 

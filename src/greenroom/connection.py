@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from greenroom.draining import ConnectionState
 from greenroom.inference import ServedModel
 from greenroom.serving import Replied, Reply
 
@@ -80,6 +81,7 @@ class _Exchange:
 class Connection(HttpToolsProtocol):
     """One connection of a client; uvicorn makes it."""
 
+    server_state: ConnectionState
     _written: ClassVar[tuple[Any, bytes]] = (None, b"")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -153,14 +155,16 @@ class Connection(HttpToolsProtocol):
         if exchange.disconnected or self.transport.is_closing():
             return
         status, body, more = reply
-        further = b"" if exchange.keep_alive else b"connection: close\r\n"
+        draining = self.server_state.draining
+        # While it drains, the usual headers say so already.
+        further = b"" if exchange.keep_alive or draining else b"connection: close\r\n"
         for name, value in more.items():
             further += f"{name}: {value}\r\n".encode("latin-1")
         self.transport.write(
             b"%b%b%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
             % (_STATUS_LINES[status], self._usual_headers(), further, len(body), body)
         )
-        if not exchange.keep_alive:
+        if draining or not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()
 

@@ -182,10 +182,14 @@ class Started(msgspec.Struct, frozen=True, tag=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: the generation is loaded and warm."""
+    """From a worker: the generation is loaded and warm.
+
+    ``runtimes`` says by model which runtime answers; one that is not loaded is not there.
+    """
 
     number: int
     seconds: float
+    runtimes: dict[str, str] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -206,6 +210,10 @@ class Updated(msgspec.Struct, frozen=True, tag=True):
     generation: int
 
 
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """From a worker, once a second: its event loop runs."""
+
+
 class Ask(msgspec.Struct, frozen=True, tag=True):
     """From a worker: do something for a caller, and send the :class:`Answer`."""
 
@@ -214,7 +222,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker: TypeAlias = Prepare | Join | Discard | Update | Answer
-FromWorker: TypeAlias = Started | Prepared | Failed | Joined | Updated | Ask
+FromWorker: TypeAlias = Started | Prepared | Failed | Joined | Updated | Beat | Ask
 Received = TypeVar("Received")
 
 

@@ -257,6 +257,16 @@ class Engine:
                 held: generation for held, generation in self._generations.items() if held == number
             }
 
+    def runtimes(self, number: int) -> dict[str, str]:
+        """Return by model which runtime answers in a generation, where one is loaded."""
+        generation = self._generations.get(number)
+        models = generation.models.values() if generation is not None else ()
+        return {
+            served.deployment.model: served.runtime.kind
+            for served in models
+            if served.runtime is not None
+        }
+
     def _loaded(self) -> dict[str, Runtime]:
         """Return what is in memory by its directory, which the model store names by digest."""
         return {

@@ -13,12 +13,13 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from greenroom import errors
 from greenroom.control import (
     Answer,
     Ask,
+    Beat,
     Channel,
     Discard,
     Failed,
@@ -38,6 +39,8 @@ from greenroom.status import Status
 
 log = logging.getLogger(__name__)
 
+BEAT_INTERVAL_S: Final = 1.0
+
 
 class Prepares(Protocol):
     """What loads generations: :class:`greenroom.inference.Engine`."""
@@ -47,6 +50,9 @@ class Prepares(Protocol):
 
     def keep(self, number: int) -> None:
         """Drop every generation but this one."""
+
+    def runtimes(self, number: int) -> dict[str, str]:
+        """Return which runtime answers in a generation, by model."""
 
 
 class Membership:
@@ -109,6 +115,7 @@ class Membership:
         self._tasks = [
             asyncio.create_task(self._listen(self._channel)),
             asyncio.create_task(self._prepare(self._channel)),
+            asyncio.create_task(_beat(self._channel)),
         ]
         self._channel.send(Started())
         await self._joined
@@ -189,7 +196,15 @@ class Membership:
                 problem = f"{type(error).__name__}: {error}"
                 channel.send(Failed(generation.number, "", problem))
             else:
-                channel.send(Prepared(generation.number, time.perf_counter() - began))
+                number = generation.number
+                took_s = time.perf_counter() - began
+                channel.send(Prepared(number, took_s, self._engine.runtimes(number)))
+
+
+async def _beat(channel: Channel[ToWorker]) -> None:
+    while True:
+        channel.send(Beat())
+        await asyncio.sleep(BEAT_INTERVAL_S)
 
 
 def _error(answer: Answer) -> GreenroomError:

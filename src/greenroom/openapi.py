@@ -26,7 +26,8 @@ class Operation:
     """A page or an action that does not depend on a model's columns.
 
     ``statuses`` says what each status means that is answered with an error, ``page_statuses`` the
-    same of those that are answered with the page itself; ``reply`` is the page's JSON Schema.
+    same of those that are answered with the page itself; ``reply`` is the page's JSON Schema, and
+    ``media_type`` what it is written in.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Operation:
     statuses: Mapping[int, str] = field(default_factory=dict)
     page_statuses: Mapping[int, str] = field(default_factory=dict)
     reply: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
+    media_type: str = "application/json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +194,7 @@ def _examples(model: PredictOperation) -> dict[str, Any]:
 
 
 def _other_operation(operation: Operation) -> dict[str, Any]:
-    content = {"application/json": {"schema": dict(operation.reply)}}
+    content = {operation.media_type: {"schema": dict(operation.reply)}}
     page_statuses = {200: "As described.", **operation.page_statuses}
     return {
         "tags": [operation.tag],

@@ -7,8 +7,10 @@ is HTTP, are :mod:`greenroom.serving`'s business.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,11 +25,14 @@ from greenroom.status import ModelStatus, Status
 __all__ = [
     "GENERATED_DATA",
     "Page",
+    "TextPage",
     "health",
     "live",
+    "mlflow_version",
     "model_info",
     "model_list",
     "not_serving",
+    "ping",
     "predict_path",
     "ready",
     "reloaded",
@@ -48,6 +53,24 @@ class Page(NamedTuple):
 
     document: Mapping[str, Any]
     status: int = 200
+
+
+class TextPage(NamedTuple):
+    """A page that is plain text, and its HTTP status."""
+
+    text: str
+    status: int = 200
+
+
+def ping(status: Status) -> TextPage:
+    """Say whether predictions are answered, as MLflow's scoring server does: with an empty line."""
+    return TextPage("\n", ready(status).status)
+
+
+@functools.cache
+def mlflow_version() -> TextPage:
+    """Say which MLflow is installed, as MLflow's scoring server does."""
+    return TextPage(metadata.version("mlflow"))
 
 
 def live() -> Page:
@@ -108,6 +131,7 @@ def health(status: Status, *, now: datetime | None = None) -> Page:
         "problems": _problems(status),
         "generation": status.generation,
         "workers": status.workers,
+        "restart": status.restart,
         "greenroom_version": status.greenroom_version,
     }
     return Page(document, _health_status(status))
@@ -140,6 +164,7 @@ def _model_health(model: ModelStatus) -> dict[str, Any]:
         "loaded": serving is not None,
         "version": serving.version if serving else None,
         "stage": serving.stage if serving else None,
+        "runtime": serving.runtime if serving else None,
         "latest_versions": model.latest_versions,
         "problems": list(model.problems),
     }
@@ -156,6 +181,9 @@ def _problems(status: Status) -> list[str]:
         since = f" since {registry.since}" if registry.since else ""
         reason = f": {registry.problem}" if registry.problem else ""
         problems.append(f"the model registry {said}{since}{reason}")
+    restart = status.restart
+    if restart is not None and restart.state == "failed":
+        problems.append(f"the restart of {restart.began_at} stopped: {restart.problem}")
     return problems
 
 

@@ -30,7 +30,7 @@ from greenroom.server_status import (
     without_version,
 )
 from greenroom.settings import Settings
-from greenroom.status import RegistryStatus, Status
+from greenroom.status import RegistryStatus, RestartStatus, Status
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,11 @@ class Pursuit:
         if refused:
             raise VersionUnloadable("; ".join(refused))
         return self.status
+
+    def show_restart(self, restart: RestartStatus) -> None:
+        """Have every worker show how a restart is."""
+        self.status = msgspec.structs.replace(self.status, restart=restart)
+        self._rollout.publish(self.status)
 
     async def give_up(self, model: str, problem: str) -> None:
         """Go back from what was committed and does not load any more, in any worker."""
@@ -225,7 +230,9 @@ class Pursuit:
             self.status,
             generation=self._rollout.generation.number,
             registry=registry,
-            models=self._showcase.models(self._rollout.generation, deployments),
+            models=self._showcase.models(
+                self._rollout.generation, deployments, self._rollout.runtimes
+            ),
         )
         self._rollout.publish(self.status)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from greenroom.control import (
     Ask,
+    Beat,
     CommittedGeneration,
-    Discard,
     Failed,
     FromWorker,
     Joined,
@@ -52,6 +52,8 @@ class Rollout:
     ----------
     size : int
         How many workers there are.
+    silent_s : float
+        After how long a worker that says nothing is replaced.
     launch : callable
         Starts a worker for a slot.
     committed : CommittedGeneration
@@ -66,8 +68,10 @@ class Rollout:
         launch: Callable[[int], Awaitable[WorkerProcess]],
         committed: CommittedGeneration,
         observer: Observer,
+        *,
+        silent_s: float,
     ) -> None:
-        self.crew = Crew(size, launch, self)
+        self.crew = Crew(size, launch, self, silent_s=silent_s)
         self.generation = Generation(number=0, deployments=())
         self.ready = asyncio.Event()
         self._committed = committed
@@ -104,7 +108,8 @@ class Rollout:
                 on_commit()
         finally:
             self._swap = self._candidate = self._decided = None
-            self.crew.broadcast(Discard(self.generation.number))
+            for worker in self.crew.living.values():
+                worker.discard(self.generation.number)
         for worker in self.crew.living.values():
             self._admit(worker)
         return outcome
@@ -117,11 +122,27 @@ class Rollout:
 
     async def shown(self) -> None:
         """Return when every worker that serves shows the committed status, or after a second."""
-        await self._until(self._all_show, _SHOWN_TIMEOUT_S)
+        await self._within(_SHOWN_TIMEOUT_S, self._all_show)
 
     async def some_joined(self, timeout_s: float) -> None:
         """Return when a worker accepts connections, or after ``timeout_s`` seconds."""
-        await self._until(lambda: bool(self.crew.joined), timeout_s)
+        await self._within(timeout_s, lambda: bool(self.crew.joined))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when something is so that depends on what workers say, or on who has left."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    @property
+    def runtimes(self) -> Mapping[str, frozenset[str]]:
+        """By model, which runtimes the workers that serve answer with; normally one."""
+        found: dict[str, set[str]] = {}
+        for worker in self.crew.living.values():
+            if worker.joined or not self.crew.joined:
+                for model, kind in worker.runtimes.get(self.generation.number, {}).items():
+                    found.setdefault(model, set()).add(kind)
+        return {model: frozenset(kinds) for model, kinds in found.items()}
 
     async def stop(self, *, grace_s: float) -> None:
         """Let the workers finish their requests and end."""
@@ -137,9 +158,12 @@ class Rollout:
         elif isinstance(message, Failed):
             self._on_failed(worker, message)
         elif isinstance(message, Joined):
+            worker.accepts = True
             self.ready.set()
         elif isinstance(message, Updated):
             worker.shown = message.generation
+        elif isinstance(message, Beat):
+            return
         else:
             self._observer.on_ask(worker, message)
         self._changed.set()
@@ -150,10 +174,18 @@ class Rollout:
             self._swap.left(worker.id, hung=worker.hung)
             self._decide()
         if not self._stopping:
-            why = "did not answer in time and was killed" if worker.hung else f"ended ({how})"
-            place = f"worker {worker.slot} (process {worker.pid})"
-            self._observer.on_event(f"{place} {why}; another one is started")
+            self._tell_of(worker, how)
         self._changed.set()
+
+    def _tell_of(self, worker: WorkerProcess, how: str) -> None:
+        """Tell of a worker that is gone, unless that is what it was asked for."""
+        reason = worker.killed_because
+        why = f"{reason} and was killed" if reason else f"ended ({how})"
+        place = f"worker {worker.slot} (process {worker.pid})"
+        if worker.on_trial or (worker.retiring and not reason):
+            return  # a rolling restart says what has come of it
+        more = "" if worker.retiring else "; another one is started"
+        self._observer.on_event(f"{place} {why}{more}")
 
     def _on_started(self, worker: WorkerProcess) -> None:
         worker.started = True
@@ -168,15 +200,14 @@ class Rollout:
         self._ask_for_candidate(worker)
 
     def _on_prepared(self, worker: WorkerProcess, message: Prepared) -> None:
-        worker.answered(message.number)
-        worker.prepared.add(message.number)
+        worker.has_prepared(message.number, message.runtimes)
         if self._swap is not None and message.number == self._swap.number:
             self._swap.prepared(worker.id)
             self._decide()
         elif message.number == self.generation.number:
             self._admit(worker)
         else:
-            worker.send(Discard(self.generation.number))
+            worker.discard(self.generation.number)
 
     def _on_failed(self, worker: WorkerProcess, message: Failed) -> None:
         worker.answered(message.number)
@@ -225,11 +256,9 @@ class Rollout:
         number = self.generation.number
         return all(worker.shown >= number for worker in self.crew.joined)
 
-    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> None:
+    async def _within(self, timeout_s: float, condition: Callable[[], bool]) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                while not condition():
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self.until(condition)
         except TimeoutError:
             return

@@ -7,12 +7,16 @@ to the workers :mod:`greenroom.rollout`'s.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from greenroom.generation import Deployment, Generation
 from greenroom.status import ModelStatus, RegistryStatus
+
+COMPILED: Final = "compiled"
 
 
 def utc_now() -> str:
@@ -78,6 +82,30 @@ def without_version(deployment: Deployment, problem: str) -> Deployment:
     )
 
 
+def with_runtime(deployment: Deployment, kinds: Collection[str]) -> Deployment:
+    """Return a deployment as it is shown: with the runtime that workers really answer with.
+
+    A graph that was proved where the model was trained may not answer on this machine; then the
+    estimator serves, and that is a problem to be shown.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        Its runtime is the one that the version has files for.
+    kinds : collection of str
+        What the workers have said, normally all the same; empty when they have not.
+    """
+    serving = deployment.serving
+    if serving is None or not kinds:
+        return deployment
+    problems = deployment.problems
+    if serving.runtime == COMPILED and set(kinds) != {COMPILED}:
+        problem = f"the graph of version {serving.version} does not answer here, and its estimator"
+        problems = (*problems, f"{problem} serves; the log of the workers says why")
+    shown = msgspec.structs.replace(serving, runtime=" and ".join(sorted(kinds)))
+    return msgspec.structs.replace(deployment, serving=shown, problems=problems)
+
+
 def served_line(deployment: Deployment) -> str:
     """Say in one line what is served from now on."""
     if deployment.serving is None:
@@ -102,7 +130,10 @@ class Showcase:
         self._loaded_at: dict[tuple[str, str, str], str] = {}
 
     def models(
-        self, generation: Generation, found: Sequence[Deployment]
+        self,
+        generation: Generation,
+        found: Sequence[Deployment],
+        runtimes: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> tuple[ModelStatus, ...]:
         """Return the state of every model.
 
@@ -113,10 +144,16 @@ class Showcase:
         found : sequence of Deployment
             What the last poll found: the problems, aliases and stages that it brought are shown,
             also where what it selected does not serve.
+        runtimes : mapping of str to collection of str
+            By model, what the workers answer with. Where they have not said, a model is shown with
+            the runtime that its files are made for.
         """
         by_model = {deployment.model: deployment for deployment in found}
         shown = [
-            _with_news(served, by_model.get(served.model, served))
+            with_runtime(
+                _with_news(served, by_model.get(served.model, served)),
+                runtimes.get(served.model, ()),
+            )
             for served in generation.deployments
         ]
         before, self._loaded_at = self._loaded_at, {}

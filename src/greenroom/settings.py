@@ -69,6 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_timeout_s: Annotated[
         Seconds, Meta(description="How long a stopping worker may finish its requests.")
     ] = 10.0
+    worker_silent_s: Annotated[
+        float,
+        Meta(
+            ge=3, description="After how long a worker whose event loop does not run is replaced."
+        ),
+    ] = 30.0
     mlflow_start_timeout_s: Annotated[
         Seconds, Meta(description="How long an MLflow server that was started may take to answer.")
     ] = 180.0

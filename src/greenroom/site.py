@@ -27,14 +27,14 @@ from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
 from greenroom.inference import ServedModel
 from greenroom.openapi import Operation
-from greenroom.pages import Page
+from greenroom.pages import Page, TextPage
 from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
 from greenroom.status import Status
 
 __all__ = ["Models", "Site"]
 
-View: TypeAlias = Callable[[Request], Awaitable[Page]]
+View: TypeAlias = Callable[[Request], Awaitable[Page | TextPage]]
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
 
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
@@ -118,6 +118,7 @@ class Site:
                 method="GET", path=path, tag="health", summary=summary, page_statuses=meanings
             )
             yield Endpoint(operation, view)
+        yield from self._scoring()
         models: tuple[tuple[str, str, str, dict[int, str], View], ...] = (
             ("GET", "/models", "The models of this server.", {}, self._list),
             ("GET", "/model/info", "The version that answers.", _UNKNOWN, self._info),
@@ -128,6 +129,24 @@ class Site:
         for method, path, summary, meanings, view in models:
             operation = Operation(
                 method=method, path=path, tag="models", summary=summary, statuses=meanings
+            )
+            yield Endpoint(operation, view)
+
+    def _scoring(self) -> Iterator[Endpoint]:
+        """List the pages that clients of ``mlflow models serve`` ask for."""
+        pages_of: tuple[tuple[str, str, dict[int, str], View], ...] = (
+            ("/ping", "Whether predictions are answered.", _UNPINGED, self._ping),
+            ("/version", "Which MLflow is installed.", {}, self._version),
+        )
+        for path, summary, meanings, view in pages_of:
+            operation = Operation(
+                method="GET",
+                path=path,
+                tag="scoring",
+                summary=summary,
+                page_statuses=meanings,
+                reply={"type": "string"},
+                media_type="text/plain",
             )
             yield Endpoint(operation, view)
 
@@ -144,6 +163,8 @@ class Site:
         async def answer(request: Request) -> Response:
             try:
                 page = await endpoint.view(request)
+                if isinstance(page, TextPage):
+                    return Response(page.text, page.status, media_type="text/plain")
                 return _json(_encode(page.document), page.status)
             except Exception as error:  # noqa: BLE001 - the last place where it can be answered
                 return _error(error, request, where)
@@ -158,6 +179,12 @@ class Site:
 
     async def _live(self, _: Request) -> Page:
         return pages.live()
+
+    async def _ping(self, _: Request) -> TextPage:
+        return pages.ping(self._status())
+
+    async def _version(self, _: Request) -> TextPage:
+        return pages.mlflow_version()
 
     async def _ready(self, _: Request) -> Page:
         return pages.ready(self._status())
@@ -232,6 +259,7 @@ class Site:
 
 _UNHEALTHY: Final = {503: "No prediction can be answered; the reply is the same page."}
 _UNREADY: Final = {503: "No model is served; the reply names what is missing."}
+_UNPINGED: Final = {503: "No model is served."}
 _UNKNOWN: Final = {
     404: "There is no such model; or there are several, and none is named.",
     503: "No version of it is served at the moment.",

@@ -52,6 +52,15 @@ class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class RestartStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the last rolling restart of the workers is or went (UTC, ISO 8601)."""
+
+    state: Literal["running", "done", "failed"]
+    began_at: str
+    ended_at: str = ""
+    problem: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page may show about the server."""
 
@@ -62,6 +71,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     registry: RegistryStatus
     models: tuple[ModelStatus, ...] = ()
+    restart: RestartStatus | None = None
 
     @property
     def health(self) -> Literal["healthy", "degraded", "unhealthy"]:
@@ -69,4 +79,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         if not any(model.serving for model in self.models):
             return "unhealthy"
         whole = all(model.serving and not model.problems for model in self.models)
-        return "healthy" if whole and self.registry.state == "healthy" else "degraded"
+        restarted = self.restart is None or self.restart.state != "failed"
+        known = self.registry.state == "healthy"
+        return "healthy" if whole and known and restarted else "degraded"

@@ -25,10 +25,12 @@ from greenroom.errors import GreenroomError, ProcessError
 from greenroom.following import Follower
 from greenroom.listening import listen, refuse_open
 from greenroom.pursuit import Pursuit
+from greenroom.rolling_restart import RollingRestart
 from greenroom.rollout import Rollout
+from greenroom.server_record import ServerRecord
 from greenroom.server_status import utc_now
 from greenroom.settings import Settings
-from greenroom.status import RegistryStatus, Status
+from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class Supervisor:
     registry_starts : callable
         Whether someone here is still starting the registry: until it answers, or this is over,
         its state is shown as ``starting`` instead of ``unavailable``.
+    home : Path, optional
+        Where a :class:`greenroom.server_record.ServerRecord` says that the server runs.
 
     Attributes
     ----------
@@ -77,6 +81,7 @@ class Supervisor:
         on_log: Callable[[str], None] = log.info,
         command: Sequence[str] = COMMAND,
         registry_starts: Callable[[], bool] = lambda: False,
+        home: Path | None = None,
     ) -> None:
         self.settings = settings
         self.address: tuple[str, int] = (settings.host, settings.port)
@@ -86,7 +91,13 @@ class Supervisor:
         self._command = command
         self._listener: socket.socket | None = None
         self._committed = CommittedGeneration.create()
-        self._rollout = Rollout(settings.workers, self._launch, self._committed, self)
+        self._rollout = Rollout(
+            settings.workers,
+            self._launch,
+            self._committed,
+            self,
+            silent_s=settings.worker_silent_s,
+        )
         self._stop = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
         started_at = utc_now()
@@ -104,6 +115,14 @@ class Supervisor:
             status,
             on_event=on_event,
             registry_starts=registry_starts,
+        )
+        self._home = home
+        self._record: ServerRecord | None = None
+        self._restart = RollingRestart(
+            self._rollout,
+            drain_timeout_s=settings.drain_timeout_s,
+            on_event=on_event,
+            show=self._show_restart,
         )
 
     @property
@@ -134,18 +153,21 @@ class Supervisor:
     async def run(self) -> None:
         """Serve until :meth:`stop`, SIGINT, SIGTERM or SIGHUP; the second signal kills at once.
 
+        SIGUSR1 is :meth:`restart`.
+
         Raises
         ------
         SettingsError, ProcessError
-            As :meth:`bind`, and when the workers do not start at all.
+            As :meth:`bind`, when the workers do not start at all, and when the home folder cannot
+            be written to.
         """
         self.bind()
-        tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._rollout.crew.run()),
-            asyncio.create_task(self._pursuit.run()),
-            asyncio.create_task(self._stop.wait()),
-        ]
-        with self._signals():
+        with self._signals(), self._recorded():
+            tasks: list[asyncio.Task[Any]] = [
+                asyncio.create_task(self._rollout.crew.run()),
+                asyncio.create_task(self._pursuit.run()),
+                asyncio.create_task(self._stop.wait()),
+            ]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -161,6 +183,14 @@ class Supervisor:
         """End all workers at once, and then :meth:`run`."""
         self._stop.set()
         self._rollout.crew.kill()
+
+    def restart(self) -> None:
+        """Put new processes in place of the workers, one after the other, without a gap.
+
+        Returns at once; the status says how it goes.
+        """
+        if not self._stop.is_set():
+            self._run_errand(self._restart.run())
 
     async def reload(self) -> Status:
         """Ask the registry now; return when all workers serve what it selects.
@@ -234,19 +264,41 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Take the signals that end a server, where this thread may."""
+        """Take the signals that end a server or renew its workers, where this thread may."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        for number in wanted:
+        ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in ending:
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGUSR1, self.restart)
         try:
             yield
         finally:
-            for number in wanted:
+            for number in (*ending, signal.SIGUSR1):
                 loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Say in the home folder that this server runs, as long as it does."""
+        if self._home is None:
+            yield
+            return
+        self._record = ServerRecord(self._home, self.address[1])
+        self._record.write()
+        try:
+            yield
+        finally:
+            self._record.remove()
+
+    def _show_restart(self, restart: RestartStatus) -> None:
+        self._pursuit.show_restart(restart)
+        if self._record is not None:
+            try:
+                self._record.write(restart)
+            except ProcessError as error:
+                self._on_event(str(error))
 
     def _on_signal(self) -> None:
         if self._stop.is_set():

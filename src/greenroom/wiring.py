@@ -114,6 +114,7 @@ def build_supervisor(
         on_event=on_event,
         on_log=on_log,
         registry_starts=registry_starts,
+        home=Path(settings.home),
     )
 
 

@@ -1,8 +1,9 @@
 """One worker process: ``python -m greenroom.worker``, started by the supervisor.
 
 It serves the ASGI app that :func:`greenroom.wiring.worker` builds on a socket that it inherits, and
-ends when its supervisor does, however that happened. Log lines go to standard error, one JSON
-object a line; they hold no values of requests.
+ends when its supervisor does, however that happened. On SIGUSR1 it drains and ends
+(:mod:`greenroom.draining`). Log lines go to standard error, one JSON object a line; they hold no
+values of requests.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import uvicorn
 
 from greenroom.connection import Connection
 from greenroom.control import WORKER_VARIABLE, WorkerSetup
+from greenroom.draining import DrainingServer
 from greenroom.errors import GreenroomError
 
 APP: Final = "greenroom.wiring:worker"
@@ -49,7 +51,7 @@ def main(app: str | Callable[[], Any] = APP) -> None:
     setup = WorkerSetup.load(os.environ.get(WORKER_VARIABLE, ""))
     _log_as_json(setup)
     _end_with_the_supervisor(setup)
-    server = uvicorn.Server(_config(app, setup))
+    server = DrainingServer(_config(app, setup))
     try:
         server.run(sockets=[socket.socket(fileno=setup.listener_fd)])
     except GreenroomError as error:

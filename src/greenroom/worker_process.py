@@ -22,6 +22,7 @@ from greenroom import processes
 from greenroom.control import (
     WORKER_VARIABLE,
     Channel,
+    Discard,
     FromWorker,
     Join,
     Prepare,
@@ -37,6 +38,7 @@ COMMAND: Final = (sys.executable, "-P", "-m", "greenroom.worker")
 
 _OUTPUT_GRACE_S: Final = 1.0
 _LONGEST_LINE: Final = 1024 * 1024
+_RETIRING: Final = -1
 _serial = itertools.count(1)
 
 
@@ -44,6 +46,19 @@ class WorkerProcess:
     """A worker that was started; :meth:`start` makes one.
 
     ``id`` is never used again, unlike the slot, which the worker's replacement takes over.
+
+    Attributes
+    ----------
+    started, joined, accepts : bool
+        Whether it has been imported, was let in, and accepts connections.
+    on_trial : bool
+        Whether it is a successor that has not proved itself yet.
+    retiring : bool
+        Whether it was asked to leave, because another one has taken its place.
+    killed_because : str
+        Why the supervisor killed it, for the log; empty when it did not.
+    runtimes : mapping
+        By generation and model, which runtime it answers with.
     """
 
     def __init__(
@@ -58,8 +73,13 @@ class WorkerProcess:
         self.pid = process.pid
         self.started = False
         self.joined = False
-        self.hung = False
+        self.accepts = False
+        self.on_trial = False
+        self.retiring = False
+        self.killed_because = ""
         self.prepared: set[int] = set()
+        self.runtimes: dict[int, Mapping[str, str]] = {}
+        self.silent_turns = 0
         self.shown = 0
         self.last_line = ""
         self._born_at = time.monotonic()
@@ -112,6 +132,16 @@ class WorkerProcess:
         """Seconds since the start."""
         return time.monotonic() - self._born_at
 
+    @property
+    def hung(self) -> bool:
+        """Whether it had to be killed."""
+        return bool(self.killed_because)
+
+    @property
+    def loading(self) -> bool:
+        """Whether it is starting or preparing a generation, for which it has a time of its own."""
+        return any(number != _RETIRING for number in self._deadlines)
+
     def send(self, message: ToWorker) -> None:
         """Send a message; one to a worker that has ended is dropped."""
         self._channel.send(message)
@@ -128,6 +158,19 @@ class WorkerProcess:
         if deadline is not None:
             deadline.cancel()
 
+    def has_prepared(self, number: int, runtimes: Mapping[str, str]) -> None:
+        """Note that a generation is loaded, and what answers in it."""
+        self.answered(number)
+        self.prepared.add(number)
+        self.runtimes[number] = runtimes
+
+    def discard(self, keep: int) -> None:
+        """Have every generation dropped but one."""
+        self.prepared &= {keep}
+        self.runtimes = {number: kept for number, kept in self.runtimes.items() if number == keep}
+        if self.started:
+            self.send(Discard(keep))
+
     def join(self, number: int) -> None:
         """Let the worker accept connections."""
         self.joined = True
@@ -141,6 +184,7 @@ class WorkerProcess:
         try:
             with contextlib.suppress(ProcessError):
                 while (message := await self._channel.receive()) is not None:
+                    self.silent_turns = 0
                     on_message(message)
             await self._gone()
         finally:
@@ -158,6 +202,23 @@ class WorkerProcess:
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
 
+    def retire(self, grace_s: float) -> None:
+        """Ask the worker to accept no more, and to end when its clients have gone elsewhere.
+
+        One that serves nobody yet ends at once, one that takes longer than ``grace_s`` then.
+        """
+        self.retiring = True
+        if not self.accepts:
+            self.kill()
+        elif self._process.returncode is None:
+            self._process.send_signal(signal.SIGUSR1)
+            self._expect(_RETIRING, grace_s, "did not finish its requests in time")
+
+    def give_up(self, because: str) -> None:
+        """Kill the worker, and remember why."""
+        self.killed_because = because
+        self.kill()
+
     def kill(self) -> None:
         """End the worker, and whatever it has started, at once."""
         processes.send_to_group(self.pid, signal.SIGKILL)
@@ -167,13 +228,12 @@ class WorkerProcess:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _OUTPUT_GRACE_S)
 
-    def _expect(self, number: int) -> None:
+    def _expect(
+        self, number: int, timeout_s: float | None = None, because: str = "did not answer in time"
+    ) -> None:
         loop = asyncio.get_running_loop()
-        self._deadlines[number] = loop.call_later(self._timeout_s, self._overdue)
-
-    def _overdue(self) -> None:
-        self.hung = True
-        self.kill()
+        wait_s = self._timeout_s if timeout_s is None else timeout_s
+        self._deadlines[number] = loop.call_later(wait_s, self.give_up, because)
 
     async def _forward(self) -> None:
         output = self._process.stdout

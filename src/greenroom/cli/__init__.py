@@ -17,7 +17,8 @@ import click
 from greenroom import __version__
 from greenroom.cli.lifecycle import history, promote, rollback
 from greenroom.cli.project import check, new
-from greenroom.cli.running import serve, status, up
+from greenroom.cli.running import serve, up
+from greenroom.cli.server import restart, status
 from greenroom.cli.terminal import print_error
 from greenroom.cli.training import reproduce, train
 from greenroom.errors import GreenroomError, PromotionRefused
@@ -34,7 +35,19 @@ def cli(debug: bool) -> None:
     del debug  # read by main, where errors end
 
 
-for command in (up, new, check, train, reproduce, promote, rollback, history, serve, status):
+for command in (
+    up,
+    new,
+    check,
+    train,
+    reproduce,
+    promote,
+    rollback,
+    history,
+    serve,
+    status,
+    restart,
+):
     cli.add_command(command)
 
 

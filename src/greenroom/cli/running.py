@@ -1,4 +1,4 @@
-"""``greenroom up``, ``serve`` and ``status``: running things, and looking at what runs."""
+"""``greenroom up`` and ``serve``: running things."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from greenroom.cli.context import (
     open_settings,
 )
 from greenroom.cli.registered import read_schema, require_registered, split_name
-from greenroom.cli.terminal import note, print_error, progress, say, table
+from greenroom.cli.terminal import note, print_error, progress, table
 from greenroom.errors import AppError, GreenroomError, ProcessError, SettingsError
 
 if TYPE_CHECKING:
@@ -253,30 +253,3 @@ def _run(command: Sequence[str]) -> int:
     except KeyboardInterrupt:
         child.wait()  # it got the same Ctrl-C, and marks its run as killed
         raise
-
-
-@click.command(short_help="Show what the running server serves.")
-@app_argument
-@config_option
-def status(app: str, config: Path | None) -> None:
-    """Show what the running server serves and how it is."""
-    import httpx
-
-    project = open_project(app, config=config)
-    host = project.settings.host.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - asked, not bound
-    url = f"http://{host}:{project.settings.port}/health"
-    try:
-        health = httpx.get(url, timeout=5.0).json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise ProcessError(
-            f"no server of {project.the_app.name!r} answers at {url}",
-            advice="`greenroom serve` starts one",
-        ) from error
-    say(f"{project.the_app.name}: {health['status']}")
-    rows = [
-        [model["name"], model.get("version") or "-", model.get("selector", ""), model["route"]]
-        for model in health["models"]
-    ]
-    table("", ["model", "version", "selector", "route"], rows)
-    for problem in health.get("problems", []):
-        say(f"problem: {problem}")

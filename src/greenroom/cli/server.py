@@ -1,0 +1,178 @@
+"""``greenroom status`` and ``restart``: looking at a server that runs, and renewing its workers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from greenroom.cli.context import Project, config_option, open_here, open_project
+from greenroom.cli.terminal import note, say, table
+from greenroom.errors import ProcessError
+from greenroom.processes import is_loopback
+from greenroom.server_record import ServerRecord, running_ports
+from greenroom.status import RestartStatus
+
+ANSWER_TIMEOUT_S: Final = 5.0
+
+BEGIN_TIMEOUT_S: Final = 10.0
+"""How long a server that was asked to restart its workers may take to begin."""
+
+_PAUSE_S: Final = 0.1
+
+app_argument = click.argument("app", default="")
+port_option = click.option("--port", type=int, default=None, help="The port that it listens on.")
+
+
+class _Model(msgspec.Struct):
+    name: str
+    selector: str
+    route: str
+    version: str | None = None
+    runtime: str | None = None
+
+
+class _Health(msgspec.Struct):
+    """What of ``/health`` is shown here."""
+
+    status: str
+    service: str
+    models: list[_Model]
+    problems: list[str] = []
+
+
+class _Ready(msgspec.Struct):
+    """``/ready``, which no app puts another page in the place of."""
+
+    ready: bool
+    serving: list[str]
+    missing: list[dict[str, Any]]
+
+
+@click.command(short_help="Show what the running server serves.")
+@app_argument
+@port_option
+@click.option("--url", default="", help="Where it answers, instead of app and port.")
+@config_option
+def status(app: str, port: int | None, url: str, config: Path | None) -> None:
+    """Show what the running server serves and how it is.
+
+    APP is an app's folder, or its name under apps/; default: the current folder, also where there
+    is no app in it. The server is asked at the address that the settings name.
+    """
+    others: list[int] = []
+    if not url:
+        project = _project(app, config, port)
+        settings = project.settings
+        url = f"http://{_reachable(settings.host)}:{settings.port}"
+        others = [one for one in running_ports(Path(settings.home)) if one != settings.port]
+    _show(url.rstrip("/"), others)
+
+
+@click.command(short_help="Restart the workers without a gap.")
+@app_argument
+@port_option
+@config_option
+def restart(app: str, port: int | None, config: Path | None) -> None:
+    """Put new processes in place of the running server's workers, one after the other.
+
+    No request is lost. APP is an app's folder, or its name under apps/; default: the current
+    folder, also where there is no app in it. The server has to run on this machine, from the same
+    home folder. Returns when all workers have been renewed.
+    """
+    settings = _project(app, config, port).settings
+    record = ServerRecord(Path(settings.home), settings.port)
+    before = record.restart
+    if before is not None and before.state == "running":
+        raise ProcessError(
+            f"the workers of the server on port {record.port} are being restarted already",
+            advice="`greenroom status` shows when that is over",
+        )
+    record.ask_to_restart()
+    note("restarting the workers")
+    ended = _wait(record, before)
+    if ended.problem:
+        raise ProcessError(ended.problem)
+    say("all workers have been restarted")
+
+
+def _wait(record: ServerRecord, before: RestartStatus | None) -> RestartStatus:
+    """Wait until a restart has begun and is over."""
+    until = time.monotonic() + BEGIN_TIMEOUT_S
+    while True:
+        now = record.restart
+        if now is not None and now != before:
+            if now.state != "running":
+                return now
+        elif time.monotonic() > until:
+            raise ProcessError(
+                f"the server on port {record.port} did not begin to restart its workers",
+                advice="see its log",
+            )
+        time.sleep(_PAUSE_S)
+
+
+def _project(app: str, config: Path | None, port: int | None) -> Project:
+    if app:
+        return open_project(app, config=config, port=port)
+    return open_here(config=config, port=port)
+
+
+def _reachable(host: str) -> str:
+    """Return an address to ask a server at that listens on ``host``."""
+    if host in {"", "0.0.0.0"}:  # noqa: S104 - asked, not bound
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _show(url: str, others: list[int]) -> None:
+    import httpx
+
+    try:
+        # A proxy may lead elsewhere, but never to this very machine.
+        proxied = not is_loopback(httpx.URL(url).host)
+        with httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT_S, trust_env=proxied) as client:
+            pages = {path: client.get(path).content for path in ("/health", "/ready")}
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProcessError(f"no server answers at {url}", advice=_advice(others)) from error
+    try:
+        ready = msgspec.json.decode(pages["/ready"], type=_Ready)
+    except msgspec.DecodeError as error:
+        raise ProcessError(
+            f"what answers at {url} is no server of Greenroom's", advice=_advice(others)
+        ) from error
+    try:
+        _print_health(msgspec.json.decode(pages["/health"], type=_Health))
+    except msgspec.DecodeError:
+        _print_ready(url, ready)
+
+
+def _advice(others: list[int]) -> str:
+    if others:
+        return f"one runs on port {' and '.join(map(str, others))}: give --port"
+    return "`greenroom serve` starts one; --port or --url says where another one is"
+
+
+def _print_health(health: _Health) -> None:
+    say(f"{health.service}: {health.status}")
+    rows = [
+        [one.name, one.version or "-", one.selector, one.runtime or "-", one.route]
+        for one in health.models
+    ]
+    table("", ["model", "version", "selector", "runtime", "route"], rows)
+    for problem in health.problems:
+        say(f"problem: {problem}")
+
+
+def _print_ready(url: str, ready: _Ready) -> None:
+    """Print what can be known where an app answers at ``/health`` itself."""
+    say(f"{url}: {'ready' if ready.ready else 'not ready'}; /health is the app's own page")
+    for name in ready.serving:
+        say(f"serving: {name}")
+    for model in ready.missing:
+        say(f"problem: {model.get('name')}: {'; '.join(model.get('problems', []))}")
