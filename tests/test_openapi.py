@@ -78,10 +78,15 @@ def test_a_field_has_its_type_range_unit_and_description():
         "type": "number",
         "minimum": 0.5,
         "maximum": 2.5,
-        "description": "An amount. In USD.",
+        "description": "An amount. Unit: USD.",
         "x-unit": "USD",
     }
-    assert row["properties"]["i"] == {"type": "integer", "minimum": 3, "maximum": 2**53 - 1}
+    assert row["properties"]["i"] == {
+        "type": "integer",
+        "minimum": 3,
+        "maximum": 2**53 - 1,
+        "examples": [7],
+    }
     assert row["properties"]["b"] == {"type": "boolean"}
     assert row["properties"]["s"] == {"type": ["string", "null"]}
     assert row["properties"]["c"] == {"type": ["string", "null"], "enum": ["low", "high", None]}
@@ -172,7 +177,7 @@ def test_a_model_that_expands_its_request_takes_one_row_and_answers_several():
 def test_a_model_without_a_version_is_described_with_the_reason():
     document = described(nothing_served())
     assert "No model in Production stage" in document["paths"]["/predict"]["post"]["description"]
-    assert list(document["components"]["schemas"]) == ["Error"]
+    assert list(document["components"]["schemas"]) == ["Error", "ScoringError"]
 
 
 def test_generated_data_is_said():

@@ -55,7 +55,10 @@ def describe(
     operations : sequence of Operation
         The other routes.
     """
-    predictions = [_predict_operation(name, served) for name, served in models.items()]
+    alone = len(models) == 1
+    predictions = [
+        _predict_operation(name, served, scoring=alone) for name, served in models.items()
+    ]
     return build_openapi(
         title=title,
         version=__version__,
@@ -66,14 +69,16 @@ def describe(
     )
 
 
-def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
+def _predict_operation(name: str, served: ServedModel, *, scoring: bool) -> PredictOperation:
     deployment = served.deployment
     serving, runtime = deployment.serving, served.runtime
     paths = tuple(dict.fromkeys((deployment.route, predict_path(name))))
     summary = f"Predict with {name}"
     if serving is None or runtime is None or served.reply_type is None:
         reason = deployment.reason or "No version is served at the moment."
-        return PredictOperation(model=name, paths=paths, summary=summary, description=reason)
+        return PredictOperation(
+            model=name, paths=paths, summary=summary, description=reason, scoring=scoring
+        )
     description = f"Answered by {deployment.name} version {serving.version} ({serving.stage})."
     if serving.generated_data:
         description += f" Trained on {GENERATED_DATA}."
@@ -88,6 +93,12 @@ def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
         classes=dict(zip(runtime.classes, served.reply_type.class_names, strict=True)),
         expands=runtime.expands,
         example=example_request(runtime.schema, runtime.example_values),
+        constants={
+            "model_name": deployment.name,
+            "model_version": serving.version,
+            "model_stage": serving.stage,
+        },
+        scoring=scoring,
     )
 
 
