@@ -105,8 +105,10 @@ def _predict_operation(name: str, served: ServedModel, *, scoring: bool) -> Pred
 def docs_routes(title: str) -> list[BaseRoute]:
     """Return the routes of both pages and of what they load."""
     script = _SWAGGER_START
-    swagger = _page(title, "docs", _SWAGGER_BODY.format(script=script), scripts=(script,))
-    redoc_page = _page(title, "redoc", _REDOC_BODY, scripts=())
+    swagger = _page(
+        title, "docs", _SWAGGER_STYLE, _SWAGGER_BODY.format(script=script), scripts=(script,)
+    )
+    redoc_page = _page(title, "redoc", _REDOC_STYLE, _REDOC_BODY, scripts=())
     return [
         Route("/docs", _shown(swagger)),
         Route("/redoc", _shown(redoc_page)),
@@ -130,23 +132,27 @@ window.ui = SwaggerUIBundle({
 });
 """
 
+_SWAGGER_STYLE: Final = '<link rel="stylesheet" href="docs/static/swagger-ui.css">'
+
 _SWAGGER_BODY: Final = """\
-<link rel="stylesheet" href="docs/static/swagger-ui.css">
-<link rel="icon" type="image/png" href="docs/static/favicon-32x32.png">
 <div id="swagger-ui"></div>
 <script src="docs/static/swagger-ui-bundle.js"></script>
 <script>{script}</script>
 """
 
+_REDOC_STYLE: Final = "<style>body {margin: 0}</style>"
+
 _REDOC_BODY: Final = """\
-<link rel="icon" type="image/png" href="docs/static/favicon-32x32.png">
-<style>body {margin: 0}</style>
 <redoc spec-url="openapi.json"></redoc>
 <script src="redoc/static/redoc.standalone.js"></script>
 """
 
 
-def _page(title: str, kind: str, body: str, *, scripts: Sequence[str]) -> HTMLResponse:
+_ICON: Final = '<link rel="icon" type="image/png" href="docs/static/favicon-32x32.png">'
+"""Named in the page's head: a browser that finds none there asks for ``/favicon.ico``."""
+
+
+def _page(title: str, kind: str, style: str, body: str, *, scripts: Sequence[str]) -> HTMLResponse:
     """Make a page that loads from this server alone; ``scripts`` are those inside of it."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
     allowed = " ".join(["'self'", *(f"'sha256-{digest.decode()}'" for digest in digests)])
@@ -157,7 +163,8 @@ def _page(title: str, kind: str, body: str, *, scripts: Sequence[str]) -> HTMLRe
     text = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)} - {kind}</title>\n</head>\n<body>\n{body}</body>\n</html>\n"
+        f"<title>{html.escape(title)} - {kind}</title>\n{_ICON}\n{style}\n"
+        f"</head>\n<body>\n{body}</body>\n</html>\n"
     )
     return HTMLResponse(text, headers={"content-security-policy": policy})
 
