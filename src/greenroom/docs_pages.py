@@ -132,7 +132,10 @@ window.ui = SwaggerUIBundle({
 });
 """
 
-_SWAGGER_STYLE: Final = '<link rel="stylesheet" href="docs/static/swagger-ui.css">'
+_SWAGGER_STYLE: Final = """\
+<link rel="stylesheet" href="docs/static/swagger-ui.css">
+<style>.operation-servers {display: none}</style>"""
+"""Without the choice of a server at each operation: there is this one."""
 
 _SWAGGER_BODY: Final = """\
 <div id="swagger-ui"></div>

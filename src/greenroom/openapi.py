@@ -180,7 +180,7 @@ def _predict_operation(
         good: dict[str, Any] = {"schema": {"type": "object"}}
     else:
         row, reply = _reference(model, "Row"), _reference(model, "Reply")
-        many = {"title": "Several rows", "type": "array", "items": row}
+        many: dict[str, Any] = {"title": "Several rows", "type": "array", "items": row}
         many |= {"minItems": 1, "maxItems": MAX_ROWS}
         instances = object_schema({"instances": many}, required=["instances"], title="Instances")
         instances["additionalProperties"] = False
@@ -189,6 +189,7 @@ def _predict_operation(
         body["examples"] = _examples(model)
         several = _reference(model, "Replies")
         good = {"schema": several if one_row else {"anyOf": [reply, several]}}
+        operation["responses"]["422"] = _invalid(statuses[422], model.schema)
     operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     operation["responses"] = {
         "200": {"description": "The prediction.", "content": {"application/json": good}},
@@ -243,8 +244,21 @@ def _path_parameters(path: str) -> dict[str, Any]:
 
 
 def _error(text: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Error"}
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
+    """Describe an error, with an example of its own: the schema's would be the same for all."""
+    return _error_with({"message": text}, text)
+
+
+def _invalid(text: str, schema: Schema) -> dict[str, Any]:
+    """Describe the refusal of a row in which the first field is wrong."""
+    field = schema[0].request_name
+    problem = {"row": 0, "field": field, "problem": "must not be null"}
+    return _error_with({"message": f"{field} must not be null", "problems": [problem]}, text)
+
+
+def _error_with(error: Mapping[str, Any], text: str) -> dict[str, Any]:
+    example = {"error": error, "detail": error["message"]}
+    content = {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}
+    return {"description": text, "content": {"application/json": content}}
 
 
 def _model_schemas(model: PredictOperation) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _STATUSES: Final[Mapping[int, str]] = {
     500: "The server failed; its log says more.",
     503: "No version is served at the moment; the reply says why and what to do.",
 }
+_CODES: Final = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
 
 
 def scoring_operation(
@@ -74,7 +75,7 @@ def scoring_operation(
                 "description": "The predictions, one for each row.",
                 "content": {"application/json": {"schema": _reply(outputs, classes)}},
             },
-            **{str(status): _error(text) for status, text in _STATUSES.items()},
+            **{str(status): _error(status, text) for status, text in _STATUSES.items()},
         },
     }
 
@@ -144,9 +145,12 @@ def _reply(outputs: Sequence[Output], classes: Mapping[Any, str]) -> dict[str, A
     return object_schema({"predictions": predictions}, required=["predictions"])
 
 
-def _error(text: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/ScoringError"}
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
+def _error(status: int, text: str) -> dict[str, Any]:
+    content = {
+        "schema": {"$ref": "#/components/schemas/ScoringError"},
+        "example": {"error_code": _CODES.get(status, "BAD_REQUEST"), "message": text},
+    }
+    return {"description": text, "content": {"application/json": content}}
 
 
 def _line(cells: Any) -> str:
