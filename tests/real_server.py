@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fake_server import FakeFollower, FakePoll, Server, serving
 from greenroom.generation import Deployment
@@ -44,14 +45,18 @@ class Selected(FakeFollower):
     def accepted(self, deployments: tuple[Deployment, ...]) -> None: ...
 
 
-@contextmanager
-def served(*deployments: Deployment, app_folder: Path | None = None, **settings) -> Iterator[str]:
+def served(*deployments: Deployment, app_folder: Path | None = None, **settings):
     """Serve ``deployments``; gives the server's address once every worker serves them."""
+    return following(Selected(*deployments), app_folder=app_folder, **settings)
+
+
+@contextmanager
+def following(follower: Any, *, app_folder: Path | None = None, **settings) -> Iterator[str]:
+    """Serve what ``follower`` finds; gives the server's address once something is served."""
     told: queue.Queue[str | BaseException] = queue.Queue()
     leave = threading.Event()
 
     async def live() -> None:
-        follower = Selected(*deployments)
         try:
             async with serving(
                 follower, command=COMMAND, app_folder=app_folder, **settings
