@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-COMMANDS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--headless",
     "--no-sandbox",  # It would need rights that a container does not give; the page is our own.

@@ -1,4 +1,4 @@
-"""A supervisor and real workers over versions on disk, run in a thread; only the registry is fake."""
+"""A supervisor and real workers over versions on disk, run in a thread; the registry is a fake."""
 
 from __future__ import annotations
 
