@@ -7,6 +7,7 @@ allows, and ones that it does not; each answer has to be one that it describes.
 
 from __future__ import annotations
 
+import httpx
 import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
@@ -16,37 +17,39 @@ from app_versions import APPS, app_version, version_of_every_kind
 from greenroom.app_loading import load_app
 from real_server import deployed, served
 
-CONFIG = SchemathesisConfig.from_dict(
-    {
-        # The same cases in each run, and a bound on how many there are.
-        "seed": 1,
-        "generation": {"max-examples": 10, "deterministic": True, "no-shrink": True},
-        "phases": {"stateful": {"enabled": False}},
-        # As many rows as are allowed, or one more, may be too large a body: 413, as it says.
-        "checks": {
-            "positive_data_acceptance": {"expected-statuses": ["2xx", 404, 413]},
-            "negative_data_rejection": {"expected-statuses": [400, 404, 413, 415, 422]},
-        },
-        "operations": [
-            # The same as /predict, under another name.
-            {"include-path-regex": "^/models/.+/predict$", "enabled": False},
-            # What MLflow takes besides is wider than a schema can say: rows as long as another
-            # list, and columns that nobody knows. No 500 and no other answer holds there too.
-            {
-                "include-path": "/invocations",
-                "checks": {
-                    "positive_data_acceptance": {"enabled": False},
-                    "negative_data_rejection": {"enabled": False},
-                },
+CONFIG = {
+    # The same cases in each run, and a bound on how many there are.
+    "seed": 1,
+    "generation": {"max-examples": 10, "deterministic": True, "no-shrink": True},
+    "phases": {"stateful": {"enabled": False}},
+    "operations": [
+        # The same as /predict, under another name.
+        {"include-path-regex": "^/models/.+/predict$", "enabled": False},
+        # What MLflow takes besides is wider than a schema can say: rows as long as another list,
+        # and columns that nobody knows. No 500 and no other answer holds there too.
+        {
+            "include-path": "/invocations",
+            "checks": {
+                "positive_data_acceptance": {"enabled": False},
+                "negative_data_rejection": {"enabled": False},
             },
-        ],
-    }
-)
+        },
+    ],
+}
+
+
+def within_reason(node):
+    """Take out how many rows there may be: 10,000 of them, made up, would take minutes."""
+    if isinstance(node, dict):
+        return {name: within_reason(inner) for name, inner in node.items() if name != "maxItems"}
+    return [within_reason(inner) for inner in node] if isinstance(node, list) else node
 
 
 def found_by_schemathesis(url: str) -> tuple[set[str], list[str]]:
     """Return which operations were tried, and what was wrong with answers."""
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=CONFIG)
+    document = within_reason(httpx.get(f"{url}/openapi.json").json())
+    config = SchemathesisConfig.from_dict({**CONFIG, "base-url": url})
+    schema = schemathesis.openapi.from_dict(document, config=config)
     tried, problems = set(), []
     for event in schemathesis.engine.from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):
