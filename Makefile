@@ -5,7 +5,7 @@ APP ?= breast_cancer
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint check lock clean bench-serving bench-swaps
+.PHONY: help setup up test test-browser lint check lock clean bench-serving bench-swaps
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -27,13 +27,19 @@ up: setup ## Run an app on this machine: make up [APP=credit_risk]
 test: setup ## Run the tests (under six minutes)
 	$(BIN)/python -m pytest
 
+test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } || \
+		{ echo "install Chromium first: it could not be installed here"; exit 1; }
+	$(BIN)/python -m pytest -m browser tests/test_docs_pages.py
+
 lint: setup ## Check style, types and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test ## Everything that CI runs
+check: lint test test-browser ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5

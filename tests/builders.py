@@ -12,7 +12,7 @@ import sklearn
 import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from greenroom.evidence import write_reference
 from greenroom.features import features_digest, load_features
@@ -141,3 +141,8 @@ def manifest(columns, features, inputs, predictions, task, fields) -> Manifest:
         "metrics": {"accuracy": 0.9},
     }
     return Manifest(**(defaults | fields))
+
+
+def by_text() -> Pipeline:
+    """Return a classifier of text columns, each value a category of its own."""
+    return Pipeline([("encode", OneHotEncoder()), ("model", LogisticRegression())])

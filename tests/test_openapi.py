@@ -78,10 +78,15 @@ def test_a_field_has_its_type_range_unit_and_description():
         "type": "number",
         "minimum": 0.5,
         "maximum": 2.5,
-        "description": "An amount. In USD.",
+        "description": "An amount. Unit: USD.",
         "x-unit": "USD",
     }
-    assert row["properties"]["i"] == {"type": "integer", "minimum": 3, "maximum": 2**53 - 1}
+    assert row["properties"]["i"] == {
+        "type": "integer",
+        "minimum": 3,
+        "maximum": 2**53 - 1,
+        "examples": [7],
+    }
     assert row["properties"]["b"] == {"type": "boolean"}
     assert row["properties"]["s"] == {"type": ["string", "null"]}
     assert row["properties"]["c"] == {"type": ["string", "null"], "enum": ["low", "high", None]}
@@ -172,7 +177,7 @@ def test_a_model_that_expands_its_request_takes_one_row_and_answers_several():
 def test_a_model_without_a_version_is_described_with_the_reason():
     document = described(nothing_served())
     assert "No model in Production stage" in document["paths"]["/predict"]["post"]["description"]
-    assert list(document["components"]["schemas"]) == ["Error"]
+    assert list(document["components"]["schemas"]) == ["Error", "ScoringError"]
 
 
 def test_generated_data_is_said():
@@ -233,3 +238,81 @@ def test_a_name_with_a_space_is_spelled_as_a_path_and_a_component_may_be():
     document = described(served("my model"))
     assert "/models/my%20model/predict" in document["paths"]
     assert "my_x20_model.Row" in document["components"]["schemas"]
+
+
+def fields_without_a_description(value, schema, path=""):
+    """Walk through a reply and its schema; give the paths of fields that the schema lacks."""
+    if isinstance(value, dict) and "properties" in schema:
+        for name, inner in value.items():
+            if name not in schema["properties"]:
+                yield f"{path}.{name}"
+            else:
+                yield from fields_without_a_description(
+                    inner, schema["properties"][name], f"{path}.{name}"
+                )
+    elif isinstance(value, list) and "items" in schema:
+        for inner in value:
+            yield from fields_without_a_description(inner, schema["items"], path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/health"),
+        ("GET", "/live"),
+        ("GET", "/ready"),
+        ("GET", "/models"),
+        ("POST", "/model/reload"),
+    ],
+)
+@pytest.mark.parametrize("model", [served(), nothing_served()], ids=["served", "nothing served"])
+def test_every_field_of_a_page_is_described_and_every_required_one_is_there(method, path, model):
+    server = FakeServer([model])
+    operation = described(model)["paths"][path][method.lower()]
+    (reply,) = server.requests((method, path, {}))
+    described_reply = operation["responses"][str(reply.status_code)]
+    schema = described_reply["content"]["application/json"]["schema"]
+    assert list(fields_without_a_description(reply.json(), schema)) == []
+    assert set(schema["required"]) <= set(reply.json())
+
+
+def test_the_page_of_a_version_is_described_but_for_how_it_was_trained():
+    schema = described()["paths"]["/model/info"]["get"]["responses"]["200"]["content"]
+    schema = schema["application/json"]["schema"]
+    reply = FakeServer([served()]).get("/model/info").json()
+    assert set(schema["properties"]) <= set(reply)
+    training = {"candidate", "dataset_hash", "seed", "code_hash", "trained_with"}
+    assert training <= set(reply) - set(schema["properties"])
+
+
+def test_mlflows_scoring_protocol_is_described_where_it_is_answered():
+    columns = (Column("a-b", request_name="a_b"), Column("code", "string", example='1,"x"'))
+    server = FakeServer([served(runtime=FakeRuntime(Schema(columns)))])
+    bodies = server.get("/openapi.json").json()["paths"]["/invocations"]["post"]["requestBody"][
+        "content"
+    ]
+    for shown in bodies["application/json"]["examples"].values():
+        reply = server.post("/invocations", json=shown["value"])
+        assert reply.json() == {"predictions": [0]}, reply.text
+    csv = bodies["text/csv"]["example"]
+    assert csv.splitlines()[0] == "a-b,code"
+    headers = {"content-type": "text/csv"}
+    assert server.post("/invocations", content=csv, headers=headers).status_code == 200
+    two = described(served("a", route="/predict/a"), served("b", route="/predict/b"))
+    assert "/invocations" not in two["paths"]
+
+
+def test_every_error_has_an_example_of_its_own():
+    responses = described()["paths"]["/predict"]["post"]["responses"]
+    examples = [
+        one["content"]["application/json"]["example"]
+        for status, one in responses.items()
+        if status != "200"
+    ]
+    assert len({example["detail"] for example in examples}) == len(examples)
+    refused = FakeServer([served()]).predict({"age": None, "Number30_59": 1})
+    assert (
+        responses["422"]["content"]["application/json"]["example"]["error"]["problems"]
+        == (refused.json()["error"]["problems"])
+    )

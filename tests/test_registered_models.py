@@ -8,14 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
+
+from waiting import wait_for
 
 PREFIX = "plain"
 LOGGER = Path(__file__).with_name("log_plain_models.py")
@@ -71,6 +75,48 @@ def serve(uri: str, folder: Path, *words: str) -> Iterator[str]:
         assert server.wait(30) == 0, log.read_text()
 
 
+class Door:
+    """An address of its own for a server; whoever asks there is refused while it is shut."""
+
+    def __init__(self, uri: str) -> None:
+        self._behind = (urlsplit(uri).hostname, urlsplit(uri).port)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = probe.getsockname()
+        self.uri = "http://{}:{}".format(*self._address)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        opened: list[socket.socket] = []
+        listening = socket.create_server(self._address)
+        thread = threading.Thread(target=self._accept, args=(listening, opened), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            for one in (listening, *opened):
+                with suppress(OSError):  # The other side may have gone already.
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+            thread.join()
+
+    def _accept(self, listening: socket.socket, opened: list[socket.socket]) -> None:
+        with suppress(OSError):
+            while True:
+                ends = (listening.accept()[0], socket.create_connection(self._behind))
+                opened += ends
+                for source, target in (ends, ends[::-1]):
+                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while part := source.recv(1 << 16):
+            target.sendall(part)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
 def answered_as_the_model_answers(url: str, name: str, expected: dict) -> None:
     reply = httpx.post(f"{url}/models/{name}/predict", json=expected["rows"], timeout=30)
     assert reply.status_code == 200, reply.text
@@ -111,6 +157,42 @@ def test_a_model_without_a_signature_is_served_with_the_columns_of_a_file(
         assert np.allclose(scored.json()["predictions"], logged[name]["prediction"], 1e-6, 1e-9)
         refused = httpx.post(f"{url}/predict", json={**row, "a": 11})
         assert refused.status_code == 422
+
+
+def test_a_registry_that_is_dead_at_start_and_dies_later_costs_no_answer_once_there_was_one(
+    mlflow_server, logged, tmp_path
+):
+    name = f"{PREFIX}-xgb"
+    (row, *_) = logged[name]["rows"]
+    door = Door(mlflow_server)
+
+    def health(url: str) -> dict:
+        return httpx.get(f"{url}/health", timeout=30).json()
+
+    def registry_is(url: str, state: str) -> None:
+        wait_for(lambda: health(url)["registry"]["state"] == state, state, within_s=60)
+
+    with serve(door.uri, tmp_path, f"{name}@champion") as url:
+        registry_is(url, "unavailable")
+        assert httpx.get(f"{url}/ready").status_code == 503
+        refused = httpx.post(f"{url}/predict", json=row)
+        assert refused.status_code == 503
+        assert door.uri in refused.json()["error"]["message"]
+        with door.opened():
+            wait_for(lambda: httpx.get(f"{url}/ready").is_success, "ready", within_s=60)
+            registry_is(url, "healthy")
+            before = httpx.post(f"{url}/predict", json=row).json()
+        registry_is(url, "unavailable")
+        assert health(url)["status"] == "degraded"
+        assert httpx.post(f"{url}/predict", json=row).json()["prediction"] == before["prediction"]
+        assert httpx.post(f"{url}/model/reload", timeout=30).status_code == 503
+    with serve(door.uri, tmp_path, f"{name}@champion") as url:
+        wait_for(lambda: httpx.get(f"{url}/ready").is_success, "from disk", within_s=30)
+        assert httpx.post(f"{url}/predict", json=row).json()["prediction"] == before["prediction"]
+        registry_is(url, "unavailable")
+        with door.opened():
+            registry_is(url, "healthy")
+            assert health(url)["status"] == "healthy"
 
 
 def test_what_is_neither_an_app_nor_registered_is_one_line(mlflow_server, tmp_path):

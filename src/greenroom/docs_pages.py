@@ -55,7 +55,10 @@ def describe(
     operations : sequence of Operation
         The other routes.
     """
-    predictions = [_predict_operation(name, served) for name, served in models.items()]
+    alone = len(models) == 1
+    predictions = [
+        _predict_operation(name, served, scoring=alone) for name, served in models.items()
+    ]
     return build_openapi(
         title=title,
         version=__version__,
@@ -66,14 +69,16 @@ def describe(
     )
 
 
-def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
+def _predict_operation(name: str, served: ServedModel, *, scoring: bool) -> PredictOperation:
     deployment = served.deployment
     serving, runtime = deployment.serving, served.runtime
     paths = tuple(dict.fromkeys((deployment.route, predict_path(name))))
     summary = f"Predict with {name}"
     if serving is None or runtime is None or served.reply_type is None:
         reason = deployment.reason or "No version is served at the moment."
-        return PredictOperation(model=name, paths=paths, summary=summary, description=reason)
+        return PredictOperation(
+            model=name, paths=paths, summary=summary, description=reason, scoring=scoring
+        )
     description = f"Answered by {deployment.name} version {serving.version} ({serving.stage})."
     if serving.generated_data:
         description += f" Trained on {GENERATED_DATA}."
@@ -88,14 +93,22 @@ def _predict_operation(name: str, served: ServedModel) -> PredictOperation:
         classes=dict(zip(runtime.classes, served.reply_type.class_names, strict=True)),
         expands=runtime.expands,
         example=example_request(runtime.schema, runtime.example_values),
+        constants={
+            "model_name": deployment.name,
+            "model_version": serving.version,
+            "model_stage": serving.stage,
+        },
+        scoring=scoring,
     )
 
 
 def docs_routes(title: str) -> list[BaseRoute]:
     """Return the routes of both pages and of what they load."""
     script = _SWAGGER_START
-    swagger = _page(title, "docs", _SWAGGER_BODY.format(script=script), scripts=(script,))
-    redoc_page = _page(title, "redoc", _REDOC_BODY, scripts=())
+    swagger = _page(
+        title, "docs", _SWAGGER_STYLE, _SWAGGER_BODY.format(script=script), scripts=(script,)
+    )
+    redoc_page = _page(title, "redoc", _REDOC_STYLE, _REDOC_BODY, scripts=())
     return [
         Route("/docs", _shown(swagger)),
         Route("/redoc", _shown(redoc_page)),
@@ -119,23 +132,30 @@ window.ui = SwaggerUIBundle({
 });
 """
 
-_SWAGGER_BODY: Final = """\
+_SWAGGER_STYLE: Final = """\
 <link rel="stylesheet" href="docs/static/swagger-ui.css">
-<link rel="icon" type="image/png" href="docs/static/favicon-32x32.png">
+<style>.operation-servers {display: none}</style>"""
+"""Without the choice of a server at each operation: there is this one."""
+
+_SWAGGER_BODY: Final = """\
 <div id="swagger-ui"></div>
 <script src="docs/static/swagger-ui-bundle.js"></script>
 <script>{script}</script>
 """
 
+_REDOC_STYLE: Final = "<style>body {margin: 0}</style>"
+
 _REDOC_BODY: Final = """\
-<link rel="icon" type="image/png" href="docs/static/favicon-32x32.png">
-<style>body {margin: 0}</style>
 <redoc spec-url="openapi.json"></redoc>
 <script src="redoc/static/redoc.standalone.js"></script>
 """
 
 
-def _page(title: str, kind: str, body: str, *, scripts: Sequence[str]) -> HTMLResponse:
+_ICON: Final = '<link rel="icon" type="image/png" href="docs/static/favicon-32x32.png">'
+"""Named in the page's head: a browser that finds none there asks for ``/favicon.ico``."""
+
+
+def _page(title: str, kind: str, style: str, body: str, *, scripts: Sequence[str]) -> HTMLResponse:
     """Make a page that loads from this server alone; ``scripts`` are those inside of it."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
     allowed = " ".join(["'self'", *(f"'sha256-{digest.decode()}'" for digest in digests)])
@@ -146,7 +166,8 @@ def _page(title: str, kind: str, body: str, *, scripts: Sequence[str]) -> HTMLRe
     text = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)} - {kind}</title>\n</head>\n<body>\n{body}</body>\n</html>\n"
+        f"<title>{html.escape(title)} - {kind}</title>\n{_ICON}\n{style}\n"
+        f"</head>\n<body>\n{body}</body>\n</html>\n"
     )
     return HTMLResponse(text, headers={"content-security-policy": policy})
 

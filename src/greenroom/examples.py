@@ -39,7 +39,7 @@ def example_request(schema: Schema, given: Mapping[str, Any] | None = None) -> d
     for column in schema:
         for name in (column.request_name, column.name):
             if given is not None and name in given:
-                found[column.request_name] = _plain(given[name])
+                found[column.request_name] = plain_value(given[name])
                 break
         else:
             found[column.request_name] = _example(column)
@@ -83,7 +83,7 @@ def _typical(column: Column, values: npt.NDArray[Any]) -> Any:
 
 def _example(column: Column) -> Any:
     if column.example is not None:
-        return _plain(column.example)
+        return plain_value(column.example)
     match column.kind:
         case "number":
             return _middle(column)
@@ -108,7 +108,7 @@ def _middle(column: Column) -> float:
     return min(float(high), 0.0) if high is not None else 0.0
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a value as JSON holds it: instants as ISO 8601, numpy's numbers as Python's."""
     if isinstance(value, date | datetime):
         return value.isoformat()

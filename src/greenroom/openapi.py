@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from greenroom.refusal import LARGEST_INTEGER
-from greenroom.schema import Column, Schema
-from greenroom.task import Output, Task
+from greenroom.json_schemas import REPLY_FIELDS, object_schema, output_schema, row_schema
+from greenroom.request import MAX_ROWS
+from greenroom.schema import Schema
+from greenroom.scoring_openapi import SCORING_ERROR, SCORING_PATH, scoring_operation
+from greenroom.task import Task
 
 __all__ = ["Operation", "PredictOperation", "build_openapi"]
 
@@ -64,6 +66,10 @@ class PredictOperation:
         Whether one request is answered with several rows.
     example : mapping
         A row that can be sent as it stands.
+    constants : mapping of str to str
+        What a reply says of the version, by source.
+    scoring : bool
+        Whether it answers MLflow's scoring protocol too.
     """
 
     model: str
@@ -76,6 +82,8 @@ class PredictOperation:
     classes: Mapping[Any, str] = field(default_factory=dict)
     expands: bool = False
     example: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    scoring: bool = False
 
 
 def build_openapi(
@@ -112,6 +120,9 @@ def build_openapi(
         for path in model.paths:
             answer = _predict_operation(model, path, predict_statuses)
             paths.setdefault(quote(path, safe="/~"), {})["post"] = answer
+        if model.scoring:
+            schemas["ScoringError"] = SCORING_ERROR
+            paths[SCORING_PATH] = {"post": _scoring_operation(model)}
     for operation in operations:
         path = quote(operation.path, safe="/~{}")
         paths.setdefault(path, {})[operation.method.lower()] = _other_operation(operation)
@@ -171,19 +182,33 @@ def _predict_operation(
         good: dict[str, Any] = {"schema": {"type": "object"}}
     else:
         row, reply = _reference(model, "Row"), _reference(model, "Reply")
-        many = {"title": "Several rows", "type": "array", "items": row, "minItems": 1}
-        instances = _object({"instances": many}, required=["instances"], title="Instances")
+        many: dict[str, Any] = {"title": "Several rows", "type": "array", "items": row}
+        many |= {"minItems": 1, "maxItems": MAX_ROWS}
+        instances = object_schema({"instances": many}, required=["instances"], title="Instances")
+        instances["additionalProperties"] = False
         one_row = model.expands
         body = {"schema": row if one_row else {"oneOf": [row, many, instances]}}
         body["examples"] = _examples(model)
         several = _reference(model, "Replies")
-        good = {"schema": several if one_row else {"oneOf": [reply, several]}}
+        good = {"schema": several if one_row else {"anyOf": [reply, several]}}
+        operation["responses"]["422"] = _invalid(statuses[422], model.schema)
     operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     operation["responses"] = {
         "200": {"description": "The prediction.", "content": {"application/json": good}},
         **operation["responses"],
     }
     return operation
+
+
+def _scoring_operation(model: PredictOperation) -> dict[str, Any]:
+    return scoring_operation(
+        model.schema,
+        model.task.outputs if model.task else (),
+        model.classes,
+        model.example,
+        tag=model.model,
+        description=model.description,
+    )
 
 
 def _examples(model: PredictOperation) -> dict[str, Any]:
@@ -221,8 +246,21 @@ def _path_parameters(path: str) -> dict[str, Any]:
 
 
 def _error(text: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Error"}
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
+    """Describe an error, with an example of its own: the schema's would be the same for all."""
+    return _error_with({"message": text}, text)
+
+
+def _invalid(text: str, schema: Schema) -> dict[str, Any]:
+    """Describe the refusal of a row in which the first field is wrong."""
+    field = schema[0].request_name
+    problem = {"row": 0, "field": field, "problem": "must not be null"}
+    return _error_with({"message": f"{field} must not be null", "problems": [problem]}, text)
+
+
+def _error_with(error: Mapping[str, Any], text: str) -> dict[str, Any]:
+    example = {"error": error, "detail": error["message"]}
+    content = {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}
+    return {"description": text, "content": {"application/json": content}}
 
 
 def _model_schemas(model: PredictOperation) -> dict[str, Any]:
@@ -233,114 +271,31 @@ def _model_schemas(model: PredictOperation) -> dict[str, Any]:
     per_row, shared = {}, {}
     for name, source in model.fields.items():
         if source in outputs:
-            per_row[name] = _output(outputs[source], model.classes)
+            per_row[name] = output_schema(outputs[source], model.classes)
         elif source == "prediction_id":
-            per_row[name] = _REPLY_FIELDS[source]
+            per_row[name] = REPLY_FIELDS[source]
         else:
-            shared[name] = _REPLY_FIELDS.get(source, {})
+            shared[name] = _constant(source, model.constants)
     in_order = {name: (per_row | shared)[name] for name in model.fields}
-    rows = {"type": "array", "items": _object(per_row), "description": "One for each row."}
+    row = object_schema(per_row, required=list(per_row))
+    rows = {"type": "array", "items": row, "description": "One for each row."}
+    several = {"predictions": rows, **shared}
     return {
-        _component(model, "Row"): _row(model.schema),
-        _component(model, "Reply"): _object(in_order, title="Reply to one row"),
-        _component(model, "Replies"): _object(
-            {"predictions": rows, **shared}, title="Reply to several rows"
+        _component(model, "Row"): row_schema(model.schema),
+        _component(model, "Reply"): object_schema(
+            in_order, required=list(in_order), title="Reply to one row"
+        ),
+        _component(model, "Replies"): object_schema(
+            several, required=list(several), title="Reply to several rows"
         ),
     }
 
 
-_REPLY_FIELDS: Final[dict[str, dict[str, Any]]] = {
-    "prediction_id": {
-        "type": "string",
-        "format": "uuid",
-        "description": "By which this answer can be found again.",
-    },
-    "model_name": {"type": "string", "description": "The registered model."},
-    "model_version": {"type": "string", "description": "Its version."},
-    "model_stage": {"type": "string", "description": "The stage that the version was served from."},
-    "timestamp": {"type": "string", "format": "date-time", "description": "When, in UTC."},
-    "processing_time_ms": {"type": "number", "description": "How long it took, in milliseconds."},
-}
-
-
-def _row(schema: Schema) -> dict[str, Any]:
-    required = [column.request_name for column in schema if not column.nullable]
-    properties = {column.request_name: _column(column) for column in schema}
-    return {
-        **_object(properties, required=required, title="One row"),
-        "additionalProperties": False,
-    }
-
-
-def _object(
-    properties: Mapping[str, Any], *, required: Sequence[str] = (), title: str = ""
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"title": title} if title else {}
-    found |= {"type": "object", "properties": dict(properties)}
-    if required:
-        found["required"] = list(required)
-    return found
-
-
-def _column(column: Column) -> dict[str, Any]:
-    """Describe a field of a request."""
-    kind: dict[str, Any] = dict(_KINDS[column.kind])
-    if column.kind == "integer":
-        kind["minimum"], kind["maximum"] = -LARGEST_INTEGER, LARGEST_INTEGER
-    if column.minimum is not None:
-        kind["minimum"] = _short(column.minimum)
-    if column.maximum is not None:
-        kind["maximum"] = _short(column.maximum)
-    if column.kind == "category":
-        kind["enum"] = list(column.categories)
-    if column.nullable:
-        kind["type"] = [kind["type"], "null"]
-        if "enum" in kind:
-            kind["enum"].append(None)
-    unit = f"In {column.unit}." if column.unit else ""
-    description = " ".join(part for part in (column.description, unit) if part)
-    if description:
-        kind["description"] = description
-    if column.unit:
-        kind["x-unit"] = column.unit
-    return kind
-
-
-_KINDS: Final[dict[str, dict[str, Any]]] = {
-    "number": {"type": "number"},
-    "integer": {"type": "integer"},
-    "boolean": {"type": "boolean"},
-    "string": {"type": "string"},
-    "category": {"type": "string"},
-    "date": {"type": "string", "format": "date"},
-    "datetime": {"type": "string", "format": "date-time"},
-}
-
-
-def _short(value: float) -> float:
-    """Write 120.0 as 120."""
-    return int(value) if abs(value) <= LARGEST_INTEGER and float(value).is_integer() else value
-
-
-def _output(output: Output, classes: Mapping[Any, str]) -> dict[str, Any]:
-    """Describe a field of a reply. A number that is not finite is null, and so is one not given."""
-    found: dict[str, Any] = {"description": output.description}
-    match output.kind:
-        case "number":
-            found["type"] = ["number", "null"]
-        case "boolean":
-            found["type"] = ["boolean", "null"]
-        case "texts":
-            found |= {"type": ["array", "null"], "items": {"type": "string"}}
-        case "by_class":
-            share = {"type": ["number", "null"]}
-            properties = dict.fromkeys(classes.values(), share)
-            found |= {"type": ["object", "null"], "properties": properties}
-        case "label":
-            if classes:
-                found["enum"] = list(classes)
-            else:
-                found["type"] = ["string", "number", "boolean", "null"]
+def _constant(source: str, constants: Mapping[str, str]) -> dict[str, Any]:
+    """Describe a field that all rows of a reply share, with what it says at the moment."""
+    found = dict(REPLY_FIELDS.get(source, {}))
+    if source in constants:
+        found["examples"] = [constants[source]]
     return found
 
 

@@ -27,14 +27,12 @@ from greenroom.inference import Engine, ServedModel
 from greenroom.invocations import CSV, JSON, decode_invocation, encode_predictions
 from greenroom.pages import not_serving, predict_path
 from greenroom.prediction_id import new_prediction_id
+from greenroom.scoring_openapi import SCORING_PATH
 from greenroom.settings import Settings
 from greenroom.site import Models, Site
 from greenroom.status import Status
 
 __all__ = ["Reply", "Server", "build_asgi"]
-
-INVOCATIONS: Final = "/invocations"
-"""Where a server with one model answers MLflow's scoring protocol."""
 
 MAX_SHORT_BYTES: Final = 65_536
 """A body that is longer takes the long way, which refuses what is too long before it is read."""
@@ -140,7 +138,7 @@ class Server:
                 if body is not None:
                     await _send(send, *await self._predict(served, headers, body))
                 return
-            if path == INVOCATIONS and len(self._current().by_name) == 1:
+            if path == SCORING_PATH and len(self._current().by_name) == 1:
                 await self._invoke(scope["method"], headers, receive, send)
                 return
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered

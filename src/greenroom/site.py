@@ -27,6 +27,7 @@ from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
 from greenroom.inference import ServedModel
 from greenroom.openapi import Operation
+from greenroom.page_schemas import page_schema
 from greenroom.pages import Page, TextPage
 from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
@@ -115,12 +116,17 @@ class Site:
         )
         for path, summary, meanings, view in health:
             operation = Operation(
-                method="GET", path=path, tag="health", summary=summary, page_statuses=meanings
+                method="GET",
+                path=path,
+                tag="health",
+                summary=summary,
+                page_statuses=meanings,
+                reply=page_schema(path),
             )
             yield Endpoint(operation, view)
         yield from self._scoring()
         models: tuple[tuple[str, str, str, dict[int, str], View], ...] = (
-            ("GET", "/models", "The models of this server.", {}, self._list),
+            ("GET", "/models", "The models of this server.", _STARTING, self._list),
             ("GET", "/model/info", "The version that answers.", _UNKNOWN, self._info),
             ("GET", "/models/{name}/info", "A model's version.", _UNKNOWN, self._info),
             ("POST", "/model/reload", _RELOAD, _UNRELOADED, self._reloaded),
@@ -128,7 +134,12 @@ class Site:
         )
         for method, path, summary, meanings, view in models:
             operation = Operation(
-                method=method, path=path, tag="models", summary=summary, statuses=meanings
+                method=method,
+                path=path,
+                tag="models",
+                summary=summary,
+                statuses=meanings,
+                reply=page_schema(path),
             )
             yield Endpoint(operation, view)
 
@@ -260,6 +271,7 @@ class Site:
 _UNHEALTHY: Final = {503: "No prediction can be answered; the reply is the same page."}
 _UNREADY: Final = {503: "No model is served; the reply names what is missing."}
 _UNPINGED: Final = {503: "No model is served."}
+_STARTING: Final = {503: "The server is starting; /ready says when it answers."}
 _UNKNOWN: Final = {
     404: "There is no such model; or there are several, and none is named.",
     503: "No version of it is served at the moment.",
@@ -268,13 +280,18 @@ _RELOAD: Final = "Ask the registry now; answered when all workers serve what it 
 _UNRELOADED: Final = {
     404: "There is no such model.",
     409: "What the registry selects cannot be served; the last good version goes on.",
+    502: "The registry answered what makes no sense; what was served goes on.",
     503: "The registry does not answer; what was served goes on.",
 }
 
 
 def _own_operation(route: apps.Route) -> Operation:
     return Operation(
-        method=route.method, path=route.path, tag="app", summary=route.summary or "The app's own."
+        method=route.method,
+        path=route.path,
+        tag="app",
+        summary=route.summary or "The app's own.",
+        statuses={500: "The app's view failed; the log says more."},
     )
 
 
