@@ -29,7 +29,7 @@ test: setup ## Run the tests (under six minutes)
 
 test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
-		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } || \
 		{ echo "install Chromium first: it could not be installed here"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/test_docs_pages.py
 
