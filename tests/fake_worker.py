@@ -2,7 +2,7 @@
 
 ``GET /`` answers the generation, the version and the process; ``POST /reload`` asks the supervisor;
 ``GET /slow?SECONDS,PATH`` takes so long, and makes a file when it begins. ``GET /block?SECONDS``
-holds up the event loop for so long.
+holds up the event loop for so long, and ``GET /die`` ends the process.
 """
 
 import asyncio
@@ -79,6 +79,8 @@ def factory():
             seconds, _, path = scope["query_string"].decode().partition(",")
             Path(path).touch()
             await asyncio.sleep(float(seconds))
+        if scope["path"] == "/die":
+            os._exit(7)
         if scope["path"] == "/block":
             time.sleep(float(scope["query_string"]))
         number = engine.committed()

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import builders
@@ -158,9 +159,36 @@ def test_the_old_worker_stays_where_the_new_one_cannot_load_what_is_served(
             (follower.folder / "version 1" / "behaviour").write_text("fail")
             await ask_to_restart(server)
             await over(server, "failed")
+            assert "did not come up: m: it is broken;" in server.supervisor.status.restart.problem
             assert server.pids == before
             assert follower.rejections == []
             assert (await server.get())["version"] == "1"
+
+    run(scenario())
+
+
+def test_a_restart_stops_where_a_new_worker_ends_while_the_old_one_still_drains(
+    follower: FakeFollower,
+) -> None:
+    async def scenario() -> None:
+        async with serving(follower) as server:
+            (old,) = server.pids
+            begun = follower.folder / "begun"
+            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?6,{begun}"))
+            await server.until(begun.exists)
+            await ask_to_restart(server)
+            await server.joined(2)
+            in_a_row = 0
+            while in_a_row < 5:  # the old one accepts no more
+                in_a_row = in_a_row + 1 if (await server.get())["pid"] != old else 0
+                await asyncio.sleep(0.1)
+            with pytest.raises(httpx.TransportError):
+                await server.get("/die")
+            await over(server, "failed")
+            assert "came up and ended again" in server.supervisor.status.restart.problem
+            assert (await slow).json()["pid"] == old
+            await server.joined(1)
+            assert (await server.get())["pid"] in server.pids
 
     run(scenario())
 
