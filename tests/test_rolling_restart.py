@@ -49,6 +49,15 @@ async def over(server: Server, state: str) -> None:
     assert server.supervisor.status.restart.state == state, server.events
 
 
+async def accepts_no_more(server: Server, pid: int) -> None:
+    """Wait until another worker answers whoever connects."""
+    await server.joined(2)
+    in_a_row = 0
+    while in_a_row < 5:
+        in_a_row = in_a_row + 1 if (await server.get())["pid"] != pid else 0
+        await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_no_request_fails_while_all_workers_are_restarted_five_times(
     workers: int, follower: FakeFollower
@@ -174,16 +183,13 @@ def test_a_restart_stops_where_a_new_worker_ends_while_the_old_one_still_drains(
         async with serving(follower) as server:
             (old,) = server.pids
             begun = follower.folder / "begun"
-            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?6,{begun}"))
+            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?60,{begun}"))
             await server.until(begun.exists)
             await ask_to_restart(server)
-            await server.joined(2)
-            in_a_row = 0
-            while in_a_row < 5:  # the old one accepts no more
-                in_a_row = in_a_row + 1 if (await server.get())["pid"] != old else 0
-                await asyncio.sleep(0.1)
+            await accepts_no_more(server, old)
             with pytest.raises(httpx.TransportError):
                 await server.get("/die")
+            begun.with_name("begun.end").touch()
             await over(server, "failed")
             assert "came up and ended again" in server.supervisor.status.restart.problem
             assert (await slow).json()["pid"] == old
@@ -216,9 +222,11 @@ def test_a_request_in_flight_is_finished_by_the_worker_that_leaves(follower: Fak
         async with serving(follower) as server:
             (old,) = server.pids
             begun = follower.folder / "begun"
-            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?2,{begun}"))
+            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?60,{begun}"))
             await server.until(begun.exists)
             await ask_to_restart(server)
+            await accepts_no_more(server, old)
+            begun.with_name("begun.end").touch()
             answer = await slow
             assert answer.json()["pid"] == old
             assert answer.headers["connection"] == "close"
