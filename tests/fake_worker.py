@@ -1,8 +1,9 @@
 """A worker whose versions are folders with one word in ``behaviour``; for tests of processes.
 
 ``GET /`` answers the generation, the version and the process; ``POST /reload`` asks the supervisor;
-``GET /slow?SECONDS,PATH`` takes so long, and makes a file when it begins. ``GET /block?SECONDS``
-holds up the event loop for so long.
+``GET /slow?SECONDS,PATH`` makes a file when it begins, and takes so long, or until there is a file
+``PATH.end``. ``GET /block?SECONDS`` holds up the event loop for so long; ``GET /die`` ends the
+process.
 """
 
 import asyncio
@@ -53,6 +54,14 @@ def behave(folder: Path, model: str) -> None:
         raise VersionUnloadable("it is broken", model=model)
 
 
+async def be_slow(query: str) -> None:
+    seconds, _, path = query.partition(",")
+    Path(path).touch()
+    until = time.monotonic() + float(seconds)
+    while time.monotonic() < until and not Path(f"{path}.end").exists():
+        await asyncio.sleep(0.02)
+
+
 def first(path: Path) -> bool:
     try:
         path.touch(exist_ok=False)
@@ -76,9 +85,9 @@ def factory():
                 return {"error": type(error).__name__, "message": str(error)}
             return {"generation": status.generation}
         if scope["path"] == "/slow":
-            seconds, _, path = scope["query_string"].decode().partition(",")
-            Path(path).touch()
-            await asyncio.sleep(float(seconds))
+            await be_slow(scope["query_string"].decode())
+        if scope["path"] == "/die":
+            os._exit(7)
         if scope["path"] == "/block":
             time.sleep(float(scope["query_string"]))
         number = engine.committed()

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import builders
@@ -46,6 +47,15 @@ async def over(server: Server, state: str) -> None:
     """Wait until a restart is over, and see how it went."""
     await server.until(lambda: server.supervisor.status.restart.state != "running", timeout_s=90)
     assert server.supervisor.status.restart.state == state, server.events
+
+
+async def accepts_no_more(server: Server, pid: int) -> None:
+    """Wait until another worker answers whoever connects."""
+    await server.joined(2)
+    in_a_row = 0
+    while in_a_row < 5:
+        in_a_row = in_a_row + 1 if (await server.get())["pid"] != pid else 0
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -158,9 +168,33 @@ def test_the_old_worker_stays_where_the_new_one_cannot_load_what_is_served(
             (follower.folder / "version 1" / "behaviour").write_text("fail")
             await ask_to_restart(server)
             await over(server, "failed")
+            assert "did not come up: m: it is broken;" in server.supervisor.status.restart.problem
             assert server.pids == before
             assert follower.rejections == []
             assert (await server.get())["version"] == "1"
+
+    run(scenario())
+
+
+def test_a_restart_stops_where_a_new_worker_ends_while_the_old_one_still_drains(
+    follower: FakeFollower,
+) -> None:
+    async def scenario() -> None:
+        async with serving(follower) as server:
+            (old,) = server.pids
+            begun = follower.folder / "begun"
+            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?60,{begun}"))
+            await server.until(begun.exists)
+            await ask_to_restart(server)
+            await accepts_no_more(server, old)
+            with pytest.raises(httpx.TransportError):
+                await server.get("/die")
+            begun.with_name("begun.end").touch()
+            await over(server, "failed")
+            assert "came up and ended again" in server.supervisor.status.restart.problem
+            assert (await slow).json()["pid"] == old
+            await server.joined(1)
+            assert (await server.get())["pid"] in server.pids
 
     run(scenario())
 
@@ -188,9 +222,11 @@ def test_a_request_in_flight_is_finished_by_the_worker_that_leaves(follower: Fak
         async with serving(follower) as server:
             (old,) = server.pids
             begun = follower.folder / "begun"
-            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?2,{begun}"))
+            slow = asyncio.create_task(server.client.get(f"{server.url}/slow?60,{begun}"))
             await server.until(begun.exists)
             await ask_to_restart(server)
+            await accepts_no_more(server, old)
+            begun.with_name("begun.end").touch()
             answer = await slow
             assert answer.json()["pid"] == old
             assert answer.headers["connection"] == "close"

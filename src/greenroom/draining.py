@@ -83,11 +83,10 @@ class DrainingServer(uvicorn.Server):
     def _leave(self) -> None:
         for listener in self.servers:
             listener.close()
-        # In place, because requests in flight hold this list; and another list, because connections
-        # know a written one by its identity. uvicorn makes the next ones from the configured.
-        self.server_state.default_headers.append(CLOSE)
-        self.server_state.default_headers = [*self.server_state.default_headers]
-        self.config.encoded_headers.append(CLOSE)
+        # A new list: connections know the one that they have written by its identity.
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
+        self.config.encoded_headers.append(CLOSE)  # of which uvicorn makes the next ones
+        _announce(self.server_state.connections)
         self._leaving = asyncio.get_running_loop().create_task(self._end_when_silent())
 
     async def _end_when_silent(self) -> None:
@@ -98,6 +97,17 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(_PAUSE_S)
         _close_silent(self.server_state.connections)
         self.should_exit = True
+
+
+def _announce(connections: Iterable[Any]) -> None:
+    """Have requests in flight say that their connection closes, which they began without.
+
+    Not where a reply is being sent already: that one has not said so.
+    """
+    for connection in connections:
+        exchange = connection.cycle
+        if exchange is not None and not getattr(exchange, "response_started", False):
+            exchange.keep_alive = False
 
 
 def _close_silent(connections: Iterable[Any]) -> None:

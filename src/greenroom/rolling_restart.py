@@ -2,8 +2,9 @@
 
 A slot's new worker is started beside the old one. When it has joined and accepts, the old one
 drains: it accepts no more, and ends when its clients have gone elsewhere. One that does not come up
-stops the restart; the old one stays. New workers import the app anew. What the supervisor itself
-knows (settings, which models there are) stays as it is.
+stops the restart, and the old one stays; so does one that ends while the old one drains, and then
+the slot is filled like that of any worker that has died. New workers import the app anew. What the
+supervisor itself knows (settings, which models there are) stays as it is.
 
 How a worker drains is :mod:`greenroom.draining`'s business. Swaps go on meanwhile: old and new
 workers take part in them like any others.
@@ -98,12 +99,14 @@ class RollingRestart:
         new = await crew.succeed(slot)
         await self._rollout.until(lambda: new.accepts or new.id not in crew.living)
         if new.id not in crew.living:
-            raise _did_not_come_up(new)
+            raise _lost(new, "did not come up")
         new.on_trial = False
         old = crew.others(new)
         for worker in old:
             worker.retire(self._grace_s)
         await self._rollout.until(lambda: not any(one.id in crew.living for one in old))
+        if new.id not in crew.living:
+            raise _lost(new, "came up and ended again")
         replaced = f", in place of process {old[0].pid}" if old else ""
         self._on_event(f"worker {slot} is process {new.pid} now{replaced}")
 
@@ -111,9 +114,9 @@ class RollingRestart:
 _DONE: Final = "all workers have been restarted"
 
 
-def _did_not_come_up(new: WorkerProcess) -> ProcessError:
-    reason = new.killed_because or plain(new.last_line) or "it ended"
+def _lost(new: WorkerProcess, what: str) -> ProcessError:
+    reason = new.killed_because or new.failure or plain(new.last_line) or "its log says nothing"
     return ProcessError(
-        f"the new worker {new.slot} (process {new.pid}) did not come up: {reason}",
-        advice="the workers that served go on; see the log, and restart again",
+        f"the new worker {new.slot} (process {new.pid}) {what}: {reason}",
+        advice="the other workers go on as they are; mend that, and restart again",
     )

@@ -211,6 +211,7 @@ class Rollout:
 
     def _on_failed(self, worker: WorkerProcess, message: Failed) -> None:
         worker.answered(message.number)
+        worker.failure = f"{message.model}: {message.problem}"
         if self._swap is not None and message.number == self._swap.number:
             self._swap.failed(worker.id, message.model, message.problem)
             self._decide()
@@ -220,9 +221,8 @@ class Rollout:
     def _on_unloadable(self, worker: WorkerProcess, message: Failed) -> None:
         """Try another process when others serve what this one cannot load; else it is the files."""
         if self.crew.joined:
-            problem = f"{message.model}: {message.problem}"
             self._observer.on_event(
-                f"worker {worker.slot} cannot load what others serve: {problem}"
+                f"worker {worker.slot} cannot load what others serve: {worker.failure}"
             )
             worker.kill()
         elif self._swap is None:

@@ -57,6 +57,8 @@ class WorkerProcess:
         Whether it was asked to leave, because another one has taken its place.
     killed_because : str
         Why the supervisor killed it, for the log; empty when it did not.
+    failure : str
+        What did not load when it was last asked to prepare something that failed.
     runtimes : mapping
         By generation and model, which runtime it answers with.
     """
@@ -77,6 +79,7 @@ class WorkerProcess:
         self.on_trial = False
         self.retiring = False
         self.killed_because = ""
+        self.failure = ""
         self.prepared: set[int] = set()
         self.runtimes: dict[int, Mapping[str, str]] = {}
         self.silent_turns = 0
