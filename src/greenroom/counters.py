@@ -160,6 +160,11 @@ class Seat:
         """How many series found no room."""
         return self._numbers[_LOST]
 
+    @property
+    def n_series(self) -> int:
+        """How many series the process that sits here has."""
+        return len(self._records)
+
     def occupy(self, label: int) -> None:
         """Take the seat, and go on from what is counted there.
 

@@ -51,6 +51,9 @@ SHOWN_VERSIONS: Final = 8
 KEPT_VERSIONS: Final = 2 * SHOWN_VERSIONS
 """So many keep their counts. More than are shown: workers need not forget at the same moment."""
 
+FORGET_FROM: Final = 256
+"""With fewer series than these nothing is forgotten."""
+
 ANSWERS: Final = "answers"
 ERRORS: Final = "errors"
 IN_FLIGHT: Final = "in flight"
@@ -105,6 +108,7 @@ class WorkerInstruments:
         self._pages: dict[str, Answers] = {}
         self._errors: dict[tuple[str, ...], Callable[[float], None]] = {}
         self._batches: dict[str, Callable[[float], None]] = {}
+        self._forget_from = FORGET_FROM
         self._in_flight = seat.series(IN_FLIGHT, (), 1)
         # Whoever sat here before has no requests any more.
         self._in_flight[0] = 0.0
@@ -170,8 +174,13 @@ class WorkerInstruments:
         observer(cells, LOAD_BOUNDS)(seconds)
 
     def forget(self) -> None:
-        """Forget the versions that have not been served for long; with every new generation."""
-        self._seat.retire(lambda found: _faded(found, KEPT_VERSIONS))
+        """Forget versions that have not been served for long; to be called now and then.
+
+        Does nothing before there are twice as many series as the last time left.
+        """
+        if self._seat.n_series >= self._forget_from:
+            self._seat.retire(lambda found: _faded(found, KEPT_VERSIONS))
+            self._forget_from = max(FORGET_FROM, 2 * self._seat.n_series)
 
 
 class SupervisorInstruments:
