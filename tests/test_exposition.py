@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from greenroom import processes
 from greenroom.exposition import CONTENT_TYPE, Exposition
-from greenroom.instruments import Instruments, SupervisorInstruments, WorkerInstruments
+from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -50,13 +50,11 @@ def supervisor():
 
 @pytest.fixture
 def worker(supervisor):
-    seat = supervisor.memory.seats[supervisor.take_seat()]
-    seat.occupy(1)
-    return WorkerInstruments(seat)
+    return WorkerInstruments(supervisor.memory, seat=supervisor.take_seat())
 
 
 def exposed(supervisor, status=STATUS, **more):
-    return Exposition(Instruments(supervisor.memory), lambda: status, **more)
+    return Exposition(lambda: read_totals(supervisor.memory), lambda: status, **more)
 
 
 def samples(supervisor, status=STATUS, **more):
@@ -223,10 +221,11 @@ def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, 
     for family in parse_text(exposed(supervisor).write()[0].decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         (labels,) = {frozenset(sample.labels) - {"le"} for sample in family.samples}
-        given[name] = (family.type, labels)
+        given[name] = (family.type, labels, family.documentation)
     page = (Path(__file__).parents[1] / "docs" / "http-api.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(greenroom_\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    row = re.compile(r"^\| `(greenroom_\w+)` \| (\w+) \| (.*?)\| (.*) \|$", re.MULTILINE)
     documented = {
-        name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows
+        name: (kind, frozenset(re.findall(r"`(\w+)`", labels)), meaning)
+        for name, kind, labels, meaning in row.findall(page)
     }
     assert documented == given

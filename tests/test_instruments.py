@@ -15,9 +15,9 @@ from greenroom.instruments import (
     SHOWN_VERSIONS,
     SWAPS,
     UNMATCHED,
-    Instruments,
     SupervisorInstruments,
     WorkerInstruments,
+    read_totals,
 )
 
 
@@ -29,13 +29,11 @@ def supervisor():
 
 
 def worker(supervisor: SupervisorInstruments, label: int = 1) -> WorkerInstruments:
-    seat = supervisor.memory.seats[supervisor.take_seat()]
-    seat.occupy(label)
-    return WorkerInstruments(seat)
+    return WorkerInstruments(supervisor.memory, seat=supervisor.take_seat(), slot=label)
 
 
 def answered(supervisor: SupervisorInstruments) -> dict[tuple[str, ...], float]:
-    found = Instruments(supervisor.memory).read().named(ANSWERS)
+    found = read_totals(supervisor.memory).named(ANSWERS)
     return {labels: sum(cells[:-1]) for labels, cells in found}
 
 
@@ -68,7 +66,7 @@ def test_pages_count_by_route_and_unknown_paths_under_one_name(supervisor):
     one.page("/health", 200, 0.001)
     one.page("", 404, 0.001)
     one.failed("", 404, "HttpRefusal")
-    totals = Instruments(supervisor.memory).read()
+    totals = read_totals(supervisor.memory)
     assert answered(supervisor)["/health", "", "", "200"] == 1
     assert answered(supervisor)[UNMATCHED, "", "", "404"] == 1
     assert totals.named(ERRORS) == [((UNMATCHED, "404", "HttpRefusal"), (1.0,))]
@@ -76,15 +74,15 @@ def test_pages_count_by_route_and_unknown_paths_under_one_name(supervisor):
 
 def test_requests_in_flight_are_gone_with_their_worker(supervisor):
     first, second = worker(supervisor, 1), worker(supervisor, 2)
-    first.begun()
-    second.begun()
-    second.begun()
-    second.ended()
-    assert Instruments(supervisor.memory).read().number(IN_FLIGHT) == 2
+    first.in_flight(1.0)
+    second.in_flight(1.0)
+    second.in_flight(1.0)
+    second.in_flight(-1.0)
+    assert read_totals(supervisor.memory).number(IN_FLIGHT) == 2
     supervisor.left(1)
-    assert Instruments(supervisor.memory).read().number(IN_FLIGHT) == 1
+    assert read_totals(supervisor.memory).number(IN_FLIGHT) == 1
     worker(supervisor, 1)
-    assert Instruments(supervisor.memory).read().number(IN_FLIGHT) == 1
+    assert read_totals(supervisor.memory).number(IN_FLIGHT) == 1
 
 
 def test_a_replaced_worker_goes_on_from_the_counts_of_the_one_before(supervisor):
@@ -108,7 +106,7 @@ def test_two_workers_of_one_slot_have_a_seat_each(supervisor):
 
 def test_the_processes_that_count_are_known_by_their_slots(supervisor):
     worker(supervisor, 2)
-    found = Instruments(supervisor.memory).read().processes
+    found = read_totals(supervisor.memory).processes
     assert found == ((0, os.getpid()), (2, os.getpid()))
 
 
@@ -149,7 +147,7 @@ def test_batches_loads_and_swaps_are_histograms(supervisor):
     one.loaded("credit", 0.2)
     supervisor.swapped("commit", 0.3)
     supervisor.swapped("refuse", 4.0)
-    totals = Instruments(supervisor.memory).read()
+    totals = read_totals(supervisor.memory)
     (((model,), rows),) = totals.named(BATCHES)
     assert (model, rows[:3], rows[-2:]) == ("credit", (1, 1, 1), (1, 100_006))
     assert [(labels, cells[-1]) for labels, cells in totals.named(LOADS)] == [(("credit",), 0.2)]

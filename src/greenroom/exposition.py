@@ -37,7 +37,6 @@ from greenroom.instruments import (
     RESTARTS,
     SWAPS,
     WORKERS,
-    Instruments,
     Process,
     Totals,
 )
@@ -59,8 +58,8 @@ class Exposition:
 
     Parameters
     ----------
-    instruments : Instruments
-        What all processes have counted.
+    totals : callable
+        Returns what all processes have counted.
     status : callable
         Returns the server's status.
     prefix : str
@@ -69,12 +68,12 @@ class Exposition:
 
     def __init__(
         self,
-        instruments: Instruments,
+        totals: Callable[[], Totals],
         status: Callable[[], Status],
         *,
         prefix: str = OWN_PREFIX,
     ) -> None:
-        self._instruments = instruments
+        self._totals = totals
         self._status = status
         self._prefix = prefix
 
@@ -91,7 +90,7 @@ class Exposition:
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics, as Prometheus' library wants to be given them."""
-        totals = self._instruments.read()
+        totals = self._totals()
         status = self._status()
         yield from _requests(totals)
         yield from _work(totals)

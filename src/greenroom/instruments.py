@@ -1,9 +1,9 @@
 """What a server counts about itself, and the handles that those who know a number write it with.
 
 A worker's :class:`WorkerInstruments` and the supervisor's :class:`SupervisorInstruments` count
-into their own seats of the shared memory; :class:`Instruments` reads all seats and adds up. The
+into their own seats of the shared memory; :func:`read_totals` reads all seats and adds up. The
 handles of the hot path are made once for a generation, and each is one call of a fifth of a
-microsecond (``docs/decisions/0015-our-own-counters.md``).
+microsecond (``docs/decisions/0015-counters-in-shared-memory.md``).
 
 What a metric is called and how it is written down is :mod:`greenroom.exposition`'s business.
 """
@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from greenroom.counters import CounterMemory, Seat, Series, adder, histogram_cells, observer
+from greenroom.counters import CounterMemory, Series, adder, histogram_cells, observer
 
 __all__ = [
     "BATCH_BOUNDS",
@@ -22,10 +22,10 @@ __all__ = [
     "LOAD_BOUNDS",
     "UNMATCHED",
     "Answers",
-    "Instruments",
     "SupervisorInstruments",
     "Totals",
     "WorkerInstruments",
+    "read_totals",
 ]
 
 LATENCY_BOUNDS: Final = (
@@ -99,20 +99,33 @@ class WorkerInstruments:
 
     Parameters
     ----------
-    seat : Seat
-        This process's own.
+    memory : CounterMemory
+        The server's; None where there is no supervisor, and this process counts by itself.
+    seat : int
+        Which part of it is this process's own.
+    slot : int
+        What the worker is called.
+
+    Attributes
+    ----------
+    in_flight : callable
+        Adds to the number of requests in flight: 1.0 when one has arrived, -1.0 when it is over.
     """
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(
+        self, memory: CounterMemory | None = None, *, seat: int = 0, slot: int = 1
+    ) -> None:
+        self.memory: Final = memory or CounterMemory.create(1)
+        self._seat = self.memory.seats[seat]
+        self._seat.occupy(slot)
         self._pages: dict[str, Answers] = {}
         self._errors: dict[tuple[str, ...], Callable[[float], None]] = {}
         self._batches: dict[str, Callable[[float], None]] = {}
         self._forget_from = FORGET_FROM
-        self._in_flight = seat.series(IN_FLIGHT, (), 1)
+        in_flight = self._seat.series(IN_FLIGHT, (), 1)
         # Whoever sat here before has no requests any more.
-        self._in_flight[0] = 0.0
-        self._add_in_flight = adder(self._in_flight)
+        in_flight[0] = 0.0
+        self.in_flight: Final = adder(in_flight)
 
     def predictions(
         self, route: str, model: str, version: str = "", *, generation: int = 1
@@ -151,14 +164,6 @@ class WorkerInstruments:
         if count is None:
             count = self._errors[labels] = adder(self._seat.series(ERRORS, labels, 1))
         count(1.0)
-
-    def begun(self) -> None:
-        """Note that a request is in flight from now on."""
-        self._add_in_flight(1.0)
-
-    def ended(self) -> None:
-        """Note that a request is not in flight any more."""
-        self._add_in_flight(-1.0)
 
     def batched(self, model: str, n_rows: int) -> None:
         """Count a call of a model, and the rows that it answered."""
@@ -268,36 +273,29 @@ class Totals(NamedTuple):
         return self.series.get((name, ()), (0.0,))[0]
 
 
-class Instruments:
-    """Reads what all processes of a server have counted.
+def read_totals(memory: CounterMemory) -> Totals:
+    """Return what all processes of a server have counted until now.
 
     Examples
     --------
     >>> supervisor = SupervisorInstruments(1)
-    >>> supervisor.memory.seats[1].occupy(1)
-    >>> worker = WorkerInstruments(supervisor.memory.seats[1])
+    >>> worker = WorkerInstruments(supervisor.memory, seat=1, slot=1)
     >>> worker.predictions("/predict", "credit", "3").answered(0.000_2)
-    >>> ((labels, cells),) = Instruments(supervisor.memory).read().named(ANSWERS)
+    >>> ((labels, cells),) = read_totals(supervisor.memory).named(ANSWERS)
     >>> labels, cells[:3]
     (('/predict', 'credit', '3', '200'), (0.0, 1.0, 0.0))
     """
-
-    def __init__(self, memory: CounterMemory) -> None:
-        self._memory = memory
-
-    def read(self) -> Totals:
-        """Return the totals as they are now."""
-        found: list[Series] = []
-        processes = []
-        for seat in self._memory.seats:
-            series = seat.read()
-            if seat.pid:
-                processes.append(Process(seat.label, seat.pid))
-            else:
-                series = [one for one in series if one.name != IN_FLIGHT]
-            found += series
-        n_lost = sum(seat.n_lost for seat in self._memory.seats)
-        return Totals(_added_up(found), tuple(processes), n_lost)
+    found: list[Series] = []
+    processes = []
+    for seat in memory.seats:
+        series = seat.read()
+        if seat.pid:
+            processes.append(Process(seat.label, seat.pid))
+        else:
+            series = [one for one in series if one.name != IN_FLIGHT]
+        found += series
+    n_lost = sum(seat.n_lost for seat in memory.seats)
+    return Totals(_added_up(found), tuple(processes), n_lost)
 
 
 def _added_up(found: Sequence[Series]) -> dict[tuple[str, tuple[str, ...]], tuple[float, ...]]:
