@@ -74,10 +74,10 @@ def test_pages_count_by_route_and_unknown_paths_under_one_name(supervisor):
 
 def test_requests_in_flight_are_gone_with_their_worker(supervisor):
     first, second = worker(supervisor, 1), worker(supervisor, 2)
-    first.in_flight(1.0)
-    second.in_flight(1.0)
-    second.in_flight(1.0)
-    second.in_flight(-1.0)
+    first.in_flight[0] += 1.0
+    second.in_flight[0] += 1.0
+    second.in_flight[0] += 1.0
+    second.in_flight[0] -= 1.0
     assert read_totals(supervisor.memory).number(IN_FLIGHT) == 2
     supervisor.left(1)
     assert read_totals(supervisor.memory).number(IN_FLIGHT) == 1

@@ -46,7 +46,7 @@ UNMATCHED: Final = "unmatched"
 """The route of requests that no route takes: their paths are the callers' to choose."""
 
 SHOWN_VERSIONS: Final = 8
-"""So many versions of a model are shown, those that were served last."""
+"""So many versions of a model are shown for a route, those that were served last."""
 
 KEPT_VERSIONS: Final = 2 * SHOWN_VERSIONS
 """So many keep their counts. More than are shown: workers need not forget at the same moment."""
@@ -108,8 +108,8 @@ class WorkerInstruments:
 
     Attributes
     ----------
-    in_flight : callable
-        Adds to the number of requests in flight: 1.0 when one has arrived, -1.0 when it is over.
+    in_flight : memoryview of float
+        One cell: how many requests are in flight.
     """
 
     def __init__(
@@ -122,10 +122,9 @@ class WorkerInstruments:
         self._errors: dict[tuple[str, ...], Callable[[float], None]] = {}
         self._batches: dict[str, Callable[[float], None]] = {}
         self._forget_from = FORGET_FROM
-        in_flight = self._seat.series(IN_FLIGHT, (), 1)
+        self.in_flight: Final = self._seat.series(IN_FLIGHT, (), 1)
         # Whoever sat here before has no requests any more.
-        in_flight[0] = 0.0
-        self.in_flight: Final = adder(in_flight)
+        self.in_flight[0] = 0.0
 
     def predictions(
         self, route: str, model: str, version: str = "", *, generation: int = 1
@@ -139,7 +138,7 @@ class WorkerInstruments:
         model, version : str
             Empty where no model, or no version, answers.
         generation : int
-            The one that the version is served in.
+            The first in which the version is served, for the last time that it has come.
         """
 
         def declare(status: str) -> Callable[[float], None]:
@@ -314,14 +313,19 @@ def _sum(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _faded(found: Iterable[Series], n_kept: int) -> list[Series]:
-    """Return the series of the versions beyond the ``n_kept`` of each model that came last."""
-    last: dict[str, dict[str, int]] = defaultdict(dict)
+    """Return the series of all but the ``n_kept`` versions that came last, by route and model.
+
+    A route answers with one version of a model at a time, so the one that came last is the one
+    that is served.
+    """
+    last: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
     by_version = [series for series in found if series.name == ANSWERS and series.labels[2]]
     for series in by_version:
-        _, model, version, _ = series.labels
-        last[model][version] = max(series.stamp, last[model].get(version, 0))
+        route, model, version, _ = series.labels
+        came = last[route, model]
+        came[version] = max(series.stamp, came.get(version, 0))
     kept = {
-        model: set(sorted(versions, key=lambda one: (versions[one], one))[-n_kept:])
-        for model, versions in last.items()
+        of: set(sorted(came, key=lambda version: (came[version], version))[-n_kept:])
+        for of, came in last.items()
     }
-    return [series for series in by_version if series.labels[2] not in kept[series.labels[1]]]
+    return [series for series in by_version if series.labels[2] not in kept[series.labels[:2]]]

@@ -71,7 +71,10 @@ class Traffic:
     def routed(self, generation: int, paths: Mapping[str, ServedModel]) -> dict[str, Routed]:
         """Go over to a generation; return by path what answers there, with what counts it."""
         self._generation = generation
-        self._answers = {}
+        present = {(served.deployment.name, _version(served)) for served in paths.values()}
+        self._answers = {
+            key: answers for key, answers in self._answers.items() if key[1:] in present
+        }
         found = {}
         for path, served in paths.items():
             route = route_of(served.deployment.model, path)
@@ -81,15 +84,18 @@ class Traffic:
 
     def answers(self, route: str, served: ServedModel) -> Answers:
         """Return what counts a version's answers under any route."""
-        deployment = served.deployment
-        version = deployment.serving.version if deployment.serving is not None else ""
-        key = (route, deployment.name, version)
+        key = (route, served.deployment.name, _version(served))
         found = self._answers.get(key)
         if found is None:
             found = self._answers[key] = self.instruments.predictions(
                 *key, generation=self._generation
             )
         return found
+
+
+def _version(served: ServedModel) -> str:
+    serving = served.deployment.serving
+    return serving.version if serving is not None else ""
 
 
 def note_error(scope: Scope, error: Exception) -> None:
