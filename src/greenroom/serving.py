@@ -118,6 +118,7 @@ class Server:
         self._declared = _declared_paths(app)
         self._lifespan = lifespan
         self._instruments = instruments
+        self._in_flight = instruments.in_flight
         self._traffic = Traffic(instruments)
         self._answering = Answering(
             settings.max_batch_rows,
@@ -171,11 +172,11 @@ class Server:
             await _send(counted, *_refused(error, request_id, f"{scope['method']} {path}"))
             return
         scope["request_id"] = request_id
-        self._instruments.in_flight[0] += 1.0
+        self._in_flight[0] += 1.0
         try:
             await self._site(scope, receive, _giving_back(request_id, counted))
         finally:
-            self._instruments.in_flight[0] -= 1.0
+            self._in_flight[0] -= 1.0
 
     def served_at(self, url: bytes) -> Routed | None:
         """Return the model whose predictions are asked for at a URL just as it was sent.
@@ -206,7 +207,7 @@ class Server:
             Told the reply, be it a refusal; by then it is counted.
         """
         began_s = perf_counter()
-        in_flight = self._instruments.in_flight
+        in_flight = self._in_flight
         in_flight[0] += 1.0
         served, route, answers = routed
         request_id = _request_id(headers) if b"x-request-id" in headers else ""
@@ -275,7 +276,7 @@ class Server:
         sent = _reply_headers(_request_id(headers))
         (served,) = self._current().by_name.values()
         counted.under(SCORING_PATH, self._traffic.answers(SCORING_PATH, served))
-        self._instruments.in_flight[0] += 1.0
+        self._in_flight[0] += 1.0
         try:
             body = await self._score(served, scope["method"], headers, receive)
             if body is not None:
@@ -286,7 +287,7 @@ class Server:
             reply = scoring_error_reply(error, request_id=request_id)
             await _send(counted, reply.status, reply.body, {**reply.headers, **sent})
         finally:
-            self._instruments.in_flight[0] -= 1.0
+            self._in_flight[0] -= 1.0
 
     async def _score(
         self,
