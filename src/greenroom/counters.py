@@ -12,6 +12,7 @@ A seat describes itself: for each series its name, its labels and its cells, whi
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import sys
@@ -363,7 +364,8 @@ def _nameless_file() -> int:
     The pages of one on a disk are written back every few seconds, and a count may have to wait.
     """
     if sys.platform == "linux":
-        return os.memfd_create("greenroom-counters")
+        with contextlib.suppress(OSError):  # a sandbox may know of no such thing
+            return os.memfd_create("greenroom-counters")
     with tempfile.TemporaryFile(prefix="greenroom-") as file:
         return os.dup(file.fileno())
 

@@ -26,9 +26,16 @@ from greenroom.app import App
 from greenroom.error_replies import HttpRefusal, error_kind, error_reply, scoring_error_reply
 from greenroom.errors import NotServing
 from greenroom.exposition import OWN_PREFIX, Exposition
+from greenroom.headers import (
+    reply_headers,
+    request_id_of,
+    require_json,
+    require_post,
+    scoring_type,
+)
 from greenroom.inference import Engine, ServedModel
 from greenroom.instruments import WorkerInstruments, read_totals
-from greenroom.invocations import CSV, JSON, decode_invocation, encode_predictions
+from greenroom.invocations import decode_invocation, encode_predictions
 from greenroom.pages import not_serving, predict_path
 from greenroom.prediction_id import new_prediction_id
 from greenroom.scoring_openapi import SCORING_PATH
@@ -45,9 +52,6 @@ MAX_SHORT_BYTES: Final = 65_536
 _JSON: Final = (b"content-type", b"application/json")
 
 _NONE: Final[Mapping[str, str]] = {}
-
-MAX_REQUEST_ID: Final = 128
-"""How much of a caller's ``X-Request-ID`` is given back."""
 
 
 class Reply(NamedTuple):
@@ -152,12 +156,12 @@ class Server:
             return
         counted = CountedSend(send, scope, self._instruments)
         headers = dict(scope["headers"])
-        request_id = _request_id(headers)
+        request_id = request_id_of(headers)
         path = scope["path"]
         try:
             routed = self._routed_at(path, counted)
             if routed is not None:
-                _require_post(scope["method"])
+                require_post(scope["method"])
                 body = await self._read(headers, receive)
                 if body is not None:
                     reply = await self._predict(routed, headers, body)
@@ -210,13 +214,13 @@ class Server:
         in_flight = self._in_flight
         in_flight[0] += 1.0
         served, route, answers = routed
-        request_id = _request_id(headers) if b"x-request-id" in headers else ""
+        request_id = request_id_of(headers) if b"x-request-id" in headers else ""
 
         def answered(outcome: bytes | Exception) -> None:
             in_flight[0] -= 1.0
             if isinstance(outcome, bytes):
                 answers.answered(perf_counter() - began_s)
-                replied(Reply(200, outcome, _reply_headers(request_id) if request_id else _NONE))
+                replied(Reply(200, outcome, reply_headers(request_id) if request_id else _NONE))
             else:
                 reply = _refused(outcome, request_id, f"POST {served.deployment.route}")
                 answers.refused(reply.status, perf_counter() - began_s)
@@ -225,7 +229,7 @@ class Server:
 
         try:
             _require_serving(served)
-            _require_json(headers)
+            require_json(headers)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to be told
             answered(error)
         else:
@@ -273,7 +277,7 @@ class Server:
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, counted: CountedSend
     ) -> None:
         """Answer a request of MLflow's scoring protocol, errors in its own shape."""
-        sent = _reply_headers(_request_id(headers))
+        sent = reply_headers(request_id_of(headers))
         (served,) = self._current().by_name.values()
         counted.under(SCORING_PATH, self._traffic.answers(SCORING_PATH, served))
         self._in_flight[0] += 1.0
@@ -283,7 +287,7 @@ class Server:
                 await _send(counted, 200, body, sent)
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
-            request_id = _request_id(headers) or new_prediction_id()
+            request_id = request_id_of(headers) or new_prediction_id()
             reply = scoring_error_reply(error, request_id=request_id)
             await _send(counted, reply.status, reply.body, {**reply.headers, **sent})
         finally:
@@ -297,10 +301,10 @@ class Server:
         receive: Receive,
     ) -> bytes | None:
         """Answer a scoring request; None when the caller has gone away."""
-        _require_post(method)
+        require_post(method)
         if served.deployment.serving is None or served.request_type is None:
             raise not_serving(served.deployment)
-        media_type = _scoring_type(headers)
+        media_type = scoring_type(headers)
         body = await self._read(headers, receive)
         if body is None:
             return None
@@ -340,61 +344,15 @@ def _declared_paths(app: App | None) -> dict[str, str]:
     return {path: route_of(name, path) for name, path in paths}
 
 
-def _require_post(method: str) -> None:
-    if method != "POST":
-        raise HttpRefusal(
-            405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
-        )
-
-
 def _require_serving(served: ServedModel) -> None:
     if served.deployment.serving is None:
         raise not_serving(served.deployment)
 
 
-def _require_json(headers: Mapping[bytes, bytes]) -> None:
-    """Refuse a body that says it is something else; one that says nothing is taken for JSON."""
-    given = headers.get(b"content-type", b"application/json")
-    if given != b"application/json":
-        media, _, parameters = given.decode("latin-1").lower().partition(";")
-        charset = parameters.replace(" ", "").replace('"', "").removeprefix("charset=")
-        if media.strip() != "application/json" or charset not in {"", "utf-8", "utf8", "us-ascii"}:
-            advice = "send JSON in UTF-8 with the header Content-Type: application/json"
-            raise HttpRefusal(415, "the body's content type is not JSON", advice=advice)
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
-
-
-def _scoring_type(headers: Mapping[bytes, bytes]) -> str:
-    """Return which of MLflow's two media types a body has; anything else is refused."""
-    given = headers.get(b"content-type", b"").decode("latin-1").lower()
-    media, _, parameters = given.partition(";")
-    charset = parameters.replace(" ", "").replace('"', "").removeprefix("charset=")
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
-    if media.strip() not in {JSON, CSV} or charset not in {"", "utf-8"}:
-        raise HttpRefusal(
-            415, "the body's content type is not served", advice=f"send {JSON} or {CSV} in UTF-8"
-        )
-    return media.strip()
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """Return the caller's ``X-Request-ID``, of visible ASCII and of bearable length; or nothing."""
-    given = headers.get(b"x-request-id")
-    if given is None:
-        return ""
-    return bytes(byte for byte in given if 0x21 <= byte <= 0x7E)[:MAX_REQUEST_ID].decode("ascii")
-
-
 def _refused(error: Exception, request_id: str, where: str) -> Reply:
     """Return the reply to a request that ended in ``error``."""
     reply = error_reply(error, request_id=request_id or new_prediction_id(), where=where)
-    return Reply(reply.status, reply.body, {**reply.headers, **_reply_headers(request_id)})
-
-
-def _reply_headers(request_id: str) -> dict[str, str]:
-    return {"x-request-id": request_id} if request_id else {}
+    return Reply(reply.status, reply.body, {**reply.headers, **reply_headers(request_id)})
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
