@@ -18,30 +18,11 @@ from greenroom.errors import RegistryUnavailable
 from greenroom.gate import Gate
 from greenroom.task import classification
 from greenroom.worker_process import COMMAND
+from scraped import counted, single
 from servers import COLUMNS, GOOD, FakeRuntime, FakeServer, served
 from test_connection import running
 
 BAD = {**GOOD, "age": 200}
-
-
-def counted(text: str) -> dict[tuple[str, ...], float]:
-    """Return the requests by route, model, version and status."""
-    return {
-        tuple(sample.labels[name] for name in ("route", "model", "version", "status")): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "greenroom_requests_total" and sample.value
-    }
-
-
-def single(text: str, name: str, /, **labels: str) -> float:
-    (value,) = [
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and sample.labels == labels
-    ]
-    return value
 
 
 def metrics_after(server: FakeServer, *requests) -> str:
