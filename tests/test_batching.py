@@ -77,6 +77,16 @@ def test_what_waits_while_the_model_is_busy_is_answered_in_one_call():
     assert [(one.n_rows, one.first_row) for one in answers] == [(4, 0), (4, 1), (4, 3)]
 
 
+def test_who_counts_calls_is_told_of_each_one_that_answered_and_of_its_rows():
+    told = []
+    model = Doubling(held=True)
+    batcher = Batcher(256, lambda of, n_rows: told.append((of is model, n_rows)))
+    answers = asyncio.run(ask_behind(batcher, model, (1,), (2, 3), (4,), (-5,)))
+    assert isinstance(answers[-1], ValueError)
+    assert told[0] == (True, 1)
+    assert sum(n_rows for _, n_rows in told[1:]) == 4
+
+
 def test_64_callers_at_once_each_get_their_own_answer():
     async def main():
         batcher, model = Batcher(16), Doubling()

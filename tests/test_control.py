@@ -126,7 +126,14 @@ def test_a_peer_that_speaks_something_else_is_an_error() -> None:
 def test_a_workers_setup_survives_the_environment() -> None:
     settings = Settings(port=8123, models={"m": ModelSettings(serve="@champion")})
     setup = WorkerSetup(
-        slot=1, listener_fd=3, control_fd=4, committed_fd=5, app_folder="/a b/ü", settings=settings
+        slot=1,
+        listener_fd=3,
+        control_fd=4,
+        committed_fd=5,
+        counters_fd=6,
+        seat=1,
+        app_folder="/a b/ü",
+        settings=settings,
     )
     assert WorkerSetup.load(setup.dump()) == setup
 

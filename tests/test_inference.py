@@ -129,6 +129,16 @@ def test_one_row_is_answered_flat_and_several_as_a_list(engine, committed):
     assert len({one["prediction_id"], *ids}) == 3
 
 
+def test_who_counts_loads_is_told_of_each_version_once_and_how_long_it_took(committed, load):
+    told = []
+    engine = Engine(committed, load, lambda of, seconds: told.append((of.name, seconds)))
+    engine.prepare(generation(1, deployment("2")))
+    engine.prepare(generation(2, deployment("2"), deployment("2", route="/again")))
+    ((name, seconds),) = told
+    assert name == "registered sum"
+    assert 0 < seconds < 60
+
+
 def test_a_real_version_is_answered_by_what_it_carries(tmp_path, committed):
     estimator = classifier()
     directory = version(tmp_path, estimator=estimator, reply={"risk": "probability"})

@@ -19,6 +19,7 @@ from greenroom import processes
 from greenroom.draining import LINGER_S
 from greenroom.worker_process import COMMAND
 from keep_alive import REQUEST, post, under_load
+from scraped import counted, single
 from test_wiring import APP_FILE
 
 PAUSES_S = (0.0, 0.002, 0.002, 0.01, 0.05, 0.3)
@@ -104,6 +105,11 @@ def test_no_prediction_fails_while_a_real_worker_is_restarted(follower: FakeFoll
             assert {answer["model_version"] for answer in load.answers} == {"1"}
             assert load.n_connections == 2 * len(pauses_s), "every client has met the one that left"
             assert not server.pids & before
+            text = (await server.client.get(server.url + "/metrics")).text
+            answers = counted(text)["/models/{name}/predict", "M", "1", "200"]
+            assert answers == len(load.answers), "the new one goes on from the old one's counts"
+            assert single(text, "greenroom_workers") == 1
+            assert single(text, "greenroom_worker_restarts_total") == 0
 
     run(scenario())
 

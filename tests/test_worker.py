@@ -72,7 +72,13 @@ from greenroom.settings import Settings
 from greenroom.worker import _end_with_the_supervisor
 fd = int(sys.argv[1])
 setup = WorkerSetup(
-    slot=1, listener_fd=-1, control_fd=fd, committed_fd=-1, settings=Settings(drain_timeout_s=0.1)
+    slot=1,
+    seat=1,
+    listener_fd=-1,
+    control_fd=fd,
+    committed_fd=-1,
+    counters_fd=-1,
+    settings=Settings(drain_timeout_s=0.1),
 )
 _end_with_the_supervisor(setup)
 print("busy", flush=True)

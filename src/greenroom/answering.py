@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from greenroom.batching import Batcher
+from greenroom.batching import Batcher, OnCall
 from greenroom.inference import ServedModel
 from greenroom.request import Rows
 
@@ -47,12 +47,15 @@ class Answering:
     ----------
     max_batch_rows : int
         How many rows of several requests are predicted in one call.
+    on_call : callable, optional
+        Told of each call of a model: the model, and how many rows it has answered.
     """
 
-    def __init__(self, max_batch_rows: int) -> None:
+    def __init__(self, max_batch_rows: int, on_call: OnCall = lambda *_: None) -> None:
         self._max_rows: Final = max_batch_rows
+        self._on_call: Final = on_call
         # One thread: numpy and scikit-learn hold it for less time than a second one would cost.
-        self.batcher: Final = Batcher(max_batch_rows)
+        self.batcher: Final = Batcher(max_batch_rows, on_call)
         self._turn: dict[Hashable, tuple[ServedModel, list[Question]]] = {}
         self._n_rows = 0
 
@@ -68,9 +71,8 @@ class Answering:
             Told the reply's body, or the exception: those of :meth:`ServedModel.answer`.
         """
         if len(body) >= LARGE_BODY_BYTES:
-            self.batcher.submit_alone(served.answer, body).add_done_callback(
-                partial(_settled, answered)
-            )
+            future = self.batcher.submit_alone(partial(_whole, served), body)
+            future.add_done_callback(partial(_settled, served, answered, self._on_call))
             return
         began_s = time.perf_counter()
         try:
@@ -105,7 +107,7 @@ class Answering:
         lanes, self._turn, self._n_rows = self._turn, {}, 0
         for served, questions in lanes.values():
             for some in _within(questions, self._max_rows):
-                _answer_together(served, some)
+                _answer_together(served, some, self._on_call)
 
 
 def _within(questions: list[Question], max_rows: int) -> list[list[Question]]:
@@ -123,7 +125,7 @@ def _within(questions: list[Question], max_rows: int) -> list[list[Question]]:
     return parts
 
 
-def _answer_together(served: ServedModel, questions: Sequence[Question]) -> None:
+def _answer_together(served: ServedModel, questions: Sequence[Question], on_call: OnCall) -> None:
     """Answer questions in one call; if it fails, in two, and so on down to the guilty."""
     try:
         asked = [(question.rows, question.began_s) for question in questions]
@@ -134,9 +136,10 @@ def _answer_together(served: ServedModel, questions: Sequence[Question]) -> None
             _tell(questions[0].answered, error)
             return
         half = len(questions) // 2
-        _answer_together(served, questions[:half])
-        _answer_together(served, questions[half:])
+        _answer_together(served, questions[:half], on_call)
+        _answer_together(served, questions[half:], on_call)
     else:
+        on_call(served, rows.n_rows)
         for question, reply in zip(questions, replies, strict=True):
             _tell(question.answered, reply)
 
@@ -152,11 +155,22 @@ def _encoded(served: ServedModel, question: Question, future: asyncio.Future[Any
         _tell(question.answered, reply)
 
 
-def _settled(answered: Answered, future: asyncio.Future[Any]) -> None:
+def _whole(served: ServedModel, body: bytes) -> tuple[bytes, int]:
+    """Answer a body from beginning to end; return the reply and how many rows were asked for."""
+    began_s = time.perf_counter()
+    rows = served.decode(body)
+    return served.encode(rows, served.predict(rows), began_s), rows.n_rows
+
+
+def _settled(
+    served: ServedModel, answered: Answered, on_call: OnCall, future: asyncio.Future[Any]
+) -> None:
     """Pass on what the thread has answered from beginning to end."""
     error = future.exception()
     if error is None:
-        _tell(answered, future.result())
+        reply, n_rows = future.result()
+        on_call(served, n_rows)
+        _tell(answered, reply)
     else:
         _tell(answered, error if isinstance(error, Exception) else RuntimeError(type(error)))
 

@@ -19,13 +19,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from greenroom.predictions import Predictions
 from greenroom.request import Rows
 
-__all__ = ["Batched", "Batcher"]
+__all__ = ["Batched", "Batcher", "OnCall"]
 
 
 class Predicts(Protocol):
@@ -65,6 +66,7 @@ class Batched(NamedTuple):
 
 _Future: TypeAlias = "asyncio.Future[Any]"
 _Settle: TypeAlias = Callable[[], None]
+OnCall: TypeAlias = Callable[[Any, int], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -93,10 +95,13 @@ class Batcher:
     ----------
     max_rows : int
         How many rows are put together at most; one request with more goes by itself.
+    on_call : callable, optional
+        Told of each call, in the event loop: the model, and how many rows it has answered.
     """
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, max_rows: int, on_call: OnCall = lambda *_: None) -> None:
         self._max_rows: Final = max_rows
+        self._on_call: Final = on_call
         # In the order in which they are served; one that has been moves to the end.
         self._lanes: dict[Hashable, _Lane | Callable[[], Sequence[_Settle]]] = {}
         self._n_waiting = 0
@@ -181,7 +186,8 @@ class Batcher:
             if lane.waiting:
                 self._lanes[key] = lane
             if taken:
-                return lambda: _answered(lane.model, taken)
+                on_call = self._on_call
+                return lambda: _answered(lane.model, taken, on_call)
         return None
 
     def _take(self, lane: _Lane) -> list[tuple[Rows, _Future]]:
@@ -213,15 +219,21 @@ def _work(calls: SimpleQueue[_Call | None]) -> None:
         del call, settles
 
 
-def _answered(model: Predicts, requests: Sequence[tuple[Rows, _Future]]) -> list[_Settle]:
+def _answered(
+    model: Predicts, requests: Sequence[tuple[Rows, _Future]], on_call: OnCall
+) -> list[_Settle]:
     """Answer requests in one call; if it fails, in two, and so on down to the guilty."""
     try:
-        return _in_one_call(model, requests)
+        n_rows = sum(rows.n_rows for rows, _ in requests)
+        return [partial(on_call, model, n_rows), *_in_one_call(model, requests)]
     except BaseException as error:  # noqa: BLE001 - an estimator may raise anything
         if len(requests) == 1:
             return [_failed(requests[0][1], error)]
     half = len(requests) // 2
-    return _answered(model, requests[:half]) + _answered(model, requests[half:])
+    return [
+        *_answered(model, requests[:half], on_call),
+        *_answered(model, requests[half:], on_call),
+    ]
 
 
 def _in_one_call(model: Predicts, requests: Sequence[tuple[Rows, _Future]]) -> list[_Settle]:

@@ -19,8 +19,8 @@ from typing import Any, ClassVar, Final, Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from greenroom.draining import ConnectionState
-from greenroom.inference import ServedModel
 from greenroom.serving import Replied, Reply
+from greenroom.traffic import Routed
 
 __all__ = ["Connection"]
 
@@ -40,11 +40,11 @@ class ShortWay(Protocol):
 
     max_short_bytes: int
 
-    def served_at(self, url: bytes) -> ServedModel | None:
+    def served_at(self, url: bytes) -> Routed | None:
         """Return the model whose predictions are asked for at a URL."""
 
     def ask(
-        self, served: ServedModel, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
+        self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
     ) -> None:
         """Answer a request; tell ``replied`` the reply."""
 
@@ -63,14 +63,12 @@ class _Exchange:
     it is (``keep_alive``), and that the client is gone (``disconnected``).
     """
 
-    __slots__ = ("disconnected", "headers", "keep_alive", "parts", "response_complete", "served")
+    __slots__ = ("disconnected", "headers", "keep_alive", "parts", "response_complete", "routed")
 
     message_event: Final = _NoEvent()
 
-    def __init__(
-        self, served: ServedModel, headers: Mapping[bytes, bytes], *, keep_alive: bool
-    ) -> None:
-        self.served = served
+    def __init__(self, routed: Routed, headers: Mapping[bytes, bytes], *, keep_alive: bool) -> None:
+        self.routed = routed
         self.headers = headers
         self.keep_alive = keep_alive
         self.parts: list[bytes] = []
@@ -125,7 +123,7 @@ class Connection(HttpToolsProtocol):
         parts = exchange.parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._short_way.ask(
-            exchange.served, exchange.headers, body, lambda reply: self._reply(exchange, reply)
+            exchange.routed, exchange.headers, body, lambda reply: self._reply(exchange, reply)
         )
 
     def _begun(self) -> _Exchange | None:
@@ -133,8 +131,8 @@ class Connection(HttpToolsProtocol):
         parser = self.parser
         if self._short_way is None or parser.get_method() != b"POST":
             return None
-        served = self._short_way.served_at(self.url)
-        if served is None:
+        routed = self._short_way.served_at(self.url)
+        if routed is None:
             return None
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"")
@@ -148,7 +146,7 @@ class Connection(HttpToolsProtocol):
         )
         if unusual:
             return None
-        return _Exchange(served, headers, keep_alive=parser.should_keep_alive())
+        return _Exchange(routed, headers, keep_alive=parser.should_keep_alive())
 
     def _reply(self, exchange: _Exchange, reply: Reply) -> None:
         exchange.response_complete = True

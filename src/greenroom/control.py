@@ -109,12 +109,17 @@ class CommittedGeneration:
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is started with: its inherited files, its app and the settings."""
+    """What a worker is started with: its inherited files, its app and the settings.
+
+    ``seat`` says which part of the memory for counting is the worker's own.
+    """
 
     slot: int
     listener_fd: int
     control_fd: int
     committed_fd: int
+    counters_fd: int
+    seat: int
     app_folder: str = ""
     settings: Settings
 

@@ -30,7 +30,7 @@ from greenroom.errors import (
     RequestInvalid,
 )
 
-__all__ = ["ErrorReply", "HttpRefusal", "error_reply", "scoring_error_reply"]
+__all__ = ["ErrorReply", "HttpRefusal", "error_kind", "error_reply", "scoring_error_reply"]
 
 _LOG: Final = logging.getLogger("greenroom.serving")
 
@@ -70,6 +70,17 @@ class ErrorReply:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def error_kind(error: Exception) -> str:
+    """Return what an error is counted as: our own by their classes, all others together.
+
+    Examples
+    --------
+    >>> error_kind(NotServing("m is not served")), error_kind(ZeroDivisionError())
+    ('NotServing', 'internal')
+    """
+    return type(error).__name__ if isinstance(error, GreenroomError | HttpRefusal) else "internal"
 
 
 def error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:

@@ -47,6 +47,7 @@ MAX_QUICK_ROWS: Final = 256
 MEASURED_ROWS: Final = 32
 
 Load: TypeAlias = Callable[[Path, Schema | None], Runtime]
+OnLoad: TypeAlias = Callable[[Deployment, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +196,20 @@ class Engine:
         Returns the number of the generation that all workers answer from.
     load : callable
         ``directory, declared columns -> Runtime``.
+    on_load : callable, optional
+        Told of each version that was loaded and warmed, and how many seconds it took; called in
+        the thread that prepares.
     """
 
-    def __init__(self, committed: Callable[[], int], load: Load = load_runtime) -> None:
+    def __init__(
+        self,
+        committed: Callable[[], int],
+        load: Load = load_runtime,
+        on_load: OnLoad = lambda *_: None,
+    ) -> None:
         self._committed = committed
         self._load = load
+        self._on_load = on_load
         # Never changed in place: a request may be reading it.
         self._generations: Mapping[int, LoadedGeneration] = {}
         self._preparing = threading.Lock()
@@ -242,10 +252,12 @@ class Engine:
             loaded = self._loaded()
             models = {}
             for deployment in generation.deployments:
+                began_s = time.perf_counter()
                 served = _served(deployment, loaded, self._load)
                 models[deployment.route] = served
-                if served.runtime is not None:
+                if served.runtime is not None and deployment.directory not in loaded:
                     loaded[deployment.directory] = served.runtime
+                    self._on_load(deployment, time.perf_counter() - began_s)
             prepared = LoadedGeneration(generation.number, models)
             with self._changing:
                 self._generations = {**self._generations, generation.number: prepared}

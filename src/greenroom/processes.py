@@ -8,6 +8,7 @@ Starting processes is left to those who watch them: :mod:`greenroom.supervisor` 
 from __future__ import annotations
 
 import ipaddress
+import mmap
 import os
 import signal
 import socket
@@ -20,6 +21,13 @@ from typing import Final, NamedTuple
 PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
 _PAUSE_S: Final = 0.05
+
+
+class Usage(NamedTuple):
+    """What a process has and has used: memory in bytes, processor time in seconds."""
+
+    resident_bytes: int
+    cpu_s: float
 
 
 class Process(NamedTuple):
@@ -52,6 +60,21 @@ def command_line(pid: int) -> str:
     if not PROC.is_dir():
         return _ps(pid, "command=")
     return _words(PROC / str(pid) / "cmdline")
+
+
+def usage(pid: int) -> Usage | None:
+    """Return what a process has used; None when it is dead, or where there is no ``/proc``.
+
+    Examples
+    --------
+    >>> usage(2**22 + 1) is None
+    True
+    """
+    fields = _stat(pid)
+    if not fields or fields[0] in "ZX":
+        return None
+    cpu_ticks = int(fields[11]) + int(fields[12])
+    return Usage(int(fields[21]) * mmap.PAGESIZE, cpu_ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def mentions(pid: int, text: str) -> bool:

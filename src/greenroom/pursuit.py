@@ -10,6 +10,7 @@ import asyncio
 import functools
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -61,6 +62,8 @@ class Pursuit:
         Told in one line what a person may want to know.
     registry_starts : callable
         Whether someone here is still starting the registry.
+    on_registry_answer : callable
+        Told when (Unix time) the registry has answered a poll.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Pursuit:
         *,
         on_event: Callable[[str], None],
         registry_starts: Callable[[], bool],
+        on_registry_answer: Callable[[float], None],
     ) -> None:
         self.status = status
         self._settings = settings
@@ -79,6 +83,7 @@ class Pursuit:
         self._rollout = rollout
         self._on_event = on_event
         self._registry_starts = registry_starts
+        self._on_registry_answer = on_registry_answer
         self._showcase = Showcase()
         self._turn = asyncio.Lock()
         self._unloadable: set[tuple[int, str]] = set()
@@ -175,6 +180,8 @@ class Pursuit:
 
     async def _take(self, poll: Poll) -> list[str]:
         """Serve what a poll found; what does not load is given back, and what is left is taken."""
+        if poll.registry.state == "healthy":
+            self._on_registry_answer(time.time())
         told: list[str] = []
         for _ in range(len(poll.deployments) + 1):
             if same(poll.deployments, self._rollout.generation.deployments):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -40,6 +41,15 @@ class Observer(Protocol):
 
     def on_ask(self, worker: WorkerProcess, ask: Ask) -> None:
         """Tell that a worker asks for something on behalf of a caller."""
+
+    def on_joined(self) -> None:
+        """Tell that a worker accepts connections."""
+
+    def on_left(self, worker: WorkerProcess) -> None:
+        """Tell that a worker has ended."""
+
+    def on_swap(self, outcome: Outcome, seconds: float) -> None:
+        """Tell how a swap has ended, and how long it took."""
 
     def on_unloadable(self, model: str, problem: str) -> None:
         """Tell that what is committed does not load any more, and that nobody serves it."""
@@ -93,6 +103,7 @@ class Rollout:
         ``on_commit`` is called before waiting workers are let in.
         """
         generation = Generation(number=next(self._numbers), deployments=tuple(deployments))
+        began_s = time.monotonic()
         members = [worker.id for worker in self.crew.joined]
         self._swap = Swap(generation.number, members)
         self._candidate = generation
@@ -106,6 +117,7 @@ class Rollout:
                 self._committed.commit(generation.number)
                 self.generation = generation
                 on_commit()
+            self._observer.on_swap(outcome, time.monotonic() - began_s)
         finally:
             self._swap = self._candidate = self._decided = None
             for worker in self.crew.living.values():
@@ -159,6 +171,7 @@ class Rollout:
             self._on_failed(worker, message)
         elif isinstance(message, Joined):
             worker.accepts = True
+            self._observer.on_joined()
             self.ready.set()
         elif isinstance(message, Updated):
             worker.shown = message.generation
@@ -170,6 +183,7 @@ class Rollout:
 
     def on_left(self, worker: WorkerProcess, how: str) -> None:
         """Go on without a worker that has ended."""
+        self._observer.on_left(worker)
         if self._swap is not None:
             self._swap.left(worker.id, hung=worker.hung)
             self._decide()

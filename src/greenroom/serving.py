@@ -6,7 +6,8 @@ and encoded, with nothing in between. :meth:`Server.ask` is that way for whoever
 left over. Every other page is Starlette's to route (:mod:`greenroom.site`). Each request reads once
 which generation is committed, and is answered by that one to the end.
 
-Who the caller is, how many requests are in flight and what they add up to is not looked at here.
+Every answer is counted before it is given (:mod:`greenroom.traffic`). Who the caller is, and how
+many requests there may be at a time, is not looked at here.
 """
 
 from __future__ import annotations
@@ -15,22 +16,33 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from starlette.types import Message, Receive, Scope, Send
 
 from greenroom.answering import Answering
 from greenroom.app import App
-from greenroom.error_replies import HttpRefusal, error_reply, scoring_error_reply
+from greenroom.error_replies import HttpRefusal, error_kind, error_reply, scoring_error_reply
 from greenroom.errors import NotServing
+from greenroom.exposition import OWN_PREFIX, Exposition
+from greenroom.headers import (
+    reply_headers,
+    request_id_of,
+    require_json,
+    require_post,
+    scoring_type,
+)
 from greenroom.inference import Engine, ServedModel
-from greenroom.invocations import CSV, JSON, decode_invocation, encode_predictions
+from greenroom.instruments import WorkerInstruments, read_totals
+from greenroom.invocations import decode_invocation, encode_predictions
 from greenroom.pages import not_serving, predict_path
 from greenroom.prediction_id import new_prediction_id
 from greenroom.scoring_openapi import SCORING_PATH
 from greenroom.settings import Settings
 from greenroom.site import Models, Site
 from greenroom.status import Status
+from greenroom.traffic import CountedSend, Routed, Traffic, note_error, route_of
 
 __all__ = ["Reply", "Server", "build_asgi"]
 
@@ -40,9 +52,6 @@ MAX_SHORT_BYTES: Final = 65_536
 _JSON: Final = (b"content-type", b"application/json")
 
 _NONE: Final[Mapping[str, str]] = {}
-
-MAX_REQUEST_ID: Final = 128
-"""How much of a caller's ``X-Request-ID`` is given back."""
 
 
 class Reply(NamedTuple):
@@ -65,6 +74,7 @@ def build_asgi(
     settings: Settings,
     reload: Callable[[], Awaitable[Status]],
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+    instruments: WorkerInstruments | None = None,
 ) -> Server:
     """Build the ASGI app of a worker.
 
@@ -83,8 +93,11 @@ def build_asgi(
         Has the registry asked now, and returns when all workers serve what it selects.
     lifespan : callable, optional
         A context that is entered before the first request and left after the last.
+    instruments : WorkerInstruments, optional
+        What counts the answers; default: this process's own, which know of no other process.
     """
-    return Server(engine, status, app, settings, reload, lifespan)
+    counting = instruments or WorkerInstruments()
+    return Server(engine, status, app, settings, reload, lifespan, counting)
 
 
 class Server:
@@ -98,20 +111,34 @@ class Server:
         settings: Settings,
         reload: Callable[[], Awaitable[Status]],
         lifespan: Callable[[], AbstractAsyncContextManager[Any]],
+        instruments: WorkerInstruments,
     ) -> None:
         self._engine = engine
         self._max_body_bytes = settings.max_body_bytes
         self.max_short_bytes = min(MAX_SHORT_BYTES, settings.max_body_bytes)
         self._models = Models(-1, {}, {})
-        self._by_url: Mapping[bytes, ServedModel] = {}
+        self._routed: Mapping[str, Routed] = {}
+        self._by_url: Mapping[bytes, Routed] = {}
         self._declared = _declared_paths(app)
         self._lifespan = lifespan
-        self._answering = Answering(settings.max_batch_rows)
+        self._instruments = instruments
+        self._in_flight = instruments.in_flight
+        self._traffic = Traffic(instruments)
+        self._answering = Answering(
+            settings.max_batch_rows,
+            lambda served, n_rows: instruments.batched(served.deployment.name, n_rows),
+        )
+        metrics = Exposition(
+            lambda: read_totals(instruments.memory),
+            status,
+            prefix=app.metrics_prefix if app else OWN_PREFIX,
+        )
         self._site = Site(
             title=app.name if app else "greenroom",
             models=self._current,
             status=status,
             reload=reload,
+            metrics=metrics.write,
             routes=app.routes if app else (),
             lifespan=self._living,
         ).asgi
@@ -127,27 +154,35 @@ class Server:
         if scope["type"] != "http":
             await self._site(scope, receive, send)
             return
+        counted = CountedSend(send, scope, self._instruments)
         headers = dict(scope["headers"])
-        request_id = _request_id(headers)
+        request_id = request_id_of(headers)
         path = scope["path"]
         try:
-            served = self._served(path)
-            if served is not None:
-                _require_post(scope["method"])
+            routed = self._routed_at(path, counted)
+            if routed is not None:
+                require_post(scope["method"])
                 body = await self._read(headers, receive)
                 if body is not None:
-                    await _send(send, *await self._predict(served, headers, body))
+                    reply = await self._predict(routed, headers, body)
+                    counted.counted = True
+                    await _send(counted, *reply)
                 return
             if path == SCORING_PATH and len(self._current().by_name) == 1:
-                await self._invoke(scope["method"], headers, receive, send)
+                await self._invoke(scope, headers, receive, counted)
                 return
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
-            await _send(send, *_refused(error, request_id, f"{scope['method']} {path}"))
+            note_error(scope, error)
+            await _send(counted, *_refused(error, request_id, f"{scope['method']} {path}"))
             return
         scope["request_id"] = request_id
-        await self._site(scope, receive, _giving_back(request_id, send))
+        self._in_flight[0] += 1.0
+        try:
+            await self._site(scope, receive, _giving_back(request_id, counted))
+        finally:
+            self._in_flight[0] -= 1.0
 
-    def served_at(self, url: bytes) -> ServedModel | None:
+    def served_at(self, url: bytes) -> Routed | None:
         """Return the model whose predictions are asked for at a URL just as it was sent.
 
         None when that is no prediction's, or is spelled in an unusual way, or nothing is loaded:
@@ -160,45 +195,59 @@ class Server:
         return self._by_url.get(url)
 
     def ask(
-        self, served: ServedModel, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
+        self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
     ) -> None:
         """Answer a POST to a model's path; nothing is raised, ``replied`` is told.
 
         Parameters
         ----------
-        served : ServedModel
+        routed : Routed
             What answers, to the end.
         headers : mapping of bytes to bytes
             Of the request, their names in lower case.
         body : bytes
             All of it.
         replied : callable
-            Told the reply, be it a refusal.
+            Told the reply, be it a refusal; by then it is counted.
         """
-        request_id = _request_id(headers) if b"x-request-id" in headers else ""
+        began_s = perf_counter()
+        in_flight = self._in_flight
+        in_flight[0] += 1.0
+        served, route, answers = routed
+        request_id = request_id_of(headers) if b"x-request-id" in headers else ""
 
         def answered(outcome: bytes | Exception) -> None:
+            in_flight[0] -= 1.0
             if isinstance(outcome, bytes):
-                replied(Reply(200, outcome, _reply_headers(request_id) if request_id else _NONE))
+                answers.answered(perf_counter() - began_s)
+                replied(Reply(200, outcome, reply_headers(request_id) if request_id else _NONE))
             else:
-                replied(_refused(outcome, request_id, f"POST {served.deployment.route}"))
+                reply = _refused(outcome, request_id, f"POST {served.deployment.route}")
+                answers.refused(reply.status, perf_counter() - began_s)
+                self._instruments.failed(route, reply.status, error_kind(outcome))
+                replied(reply)
 
         try:
             _require_serving(served)
-            _require_json(headers)
+            require_json(headers)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to be told
             answered(error)
         else:
             self._answering.ask(served, body, answered)
 
-    def _served(self, path: str) -> ServedModel | None:
+    def _routed_at(self, path: str, counted: CountedSend) -> Routed | None:
         """Return the model that answers at ``path``; None when that is no prediction's path."""
         try:
-            return self._current().by_path.get(path)
+            self._current()
         except NotServing:
             if path in self._declared:
+                counted.under(self._declared[path])
                 raise
             return None
+        routed = self._routed.get(path)
+        if routed is not None:
+            counted.under(routed.route, routed.answers)
+        return routed
 
     def _current(self) -> Models:
         """Return what the committed generation answers with, read once for a request."""
@@ -209,12 +258,11 @@ class Server:
                 name = served.deployment.model
                 by_name[name] = by_path[route] = by_path[predict_path(name)] = served
             self._models = Models(generation.number, by_path, by_name)
-            self._by_url = {path.encode(): served for path, served in by_path.items()}
+            self._routed = self._traffic.routed(generation.number, by_path)
+            self._by_url = {path.encode(): routed for path, routed in self._routed.items()}
         return self._models
 
-    async def _predict(
-        self, served: ServedModel, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Reply:
+    async def _predict(self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer a prediction request."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
@@ -222,23 +270,28 @@ class Server:
             if not future.done():  # the caller may be gone
                 future.set_result(reply)
 
-        self.ask(served, headers, body, replied)
+        self.ask(routed, headers, body, replied)
         return await future
 
     async def _invoke(
-        self, method: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, counted: CountedSend
     ) -> None:
         """Answer a request of MLflow's scoring protocol, errors in its own shape."""
-        sent = _reply_headers(_request_id(headers))
+        sent = reply_headers(request_id_of(headers))
         (served,) = self._current().by_name.values()
+        counted.under(SCORING_PATH, self._traffic.answers(SCORING_PATH, served))
+        self._in_flight[0] += 1.0
         try:
-            body = await self._score(served, method, headers, receive)
+            body = await self._score(served, scope["method"], headers, receive)
             if body is not None:
-                await _send(send, 200, body, sent)
+                await _send(counted, 200, body, sent)
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
-            request_id = _request_id(headers) or new_prediction_id()
+            note_error(scope, error)
+            request_id = request_id_of(headers) or new_prediction_id()
             reply = scoring_error_reply(error, request_id=request_id)
-            await _send(send, reply.status, reply.body, {**reply.headers, **sent})
+            await _send(counted, reply.status, reply.body, {**reply.headers, **sent})
+        finally:
+            self._in_flight[0] -= 1.0
 
     async def _score(
         self,
@@ -248,10 +301,10 @@ class Server:
         receive: Receive,
     ) -> bytes | None:
         """Answer a scoring request; None when the caller has gone away."""
-        _require_post(method)
+        require_post(method)
         if served.deployment.serving is None or served.request_type is None:
             raise not_serving(served.deployment)
-        media_type = _scoring_type(headers)
+        media_type = scoring_type(headers)
         body = await self._read(headers, receive)
         if body is None:
             return None
@@ -284,17 +337,11 @@ class Server:
         return HttpRefusal(413, "the body is too large", advice=advice)
 
 
-def _declared_paths(app: App | None) -> frozenset[str]:
-    """Return where an app's models answer, also before anything is loaded."""
+def _declared_paths(app: App | None) -> dict[str, str]:
+    """Return where an app's models answer, also before anything is loaded, and their routes."""
     models = app.models if app else ()
-    return frozenset(path for m in models for path in (m.route, predict_path(m.name)))
-
-
-def _require_post(method: str) -> None:
-    if method != "POST":
-        raise HttpRefusal(
-            405, "the method is not allowed here", advice="use POST", headers={"allow": "POST"}
-        )
+    paths = [(m.name, path) for m in models for path in (m.route, predict_path(m.name))]
+    return {path: route_of(name, path) for name, path in paths}
 
 
 def _require_serving(served: ServedModel) -> None:
@@ -302,49 +349,10 @@ def _require_serving(served: ServedModel) -> None:
         raise not_serving(served.deployment)
 
 
-def _require_json(headers: Mapping[bytes, bytes]) -> None:
-    """Refuse a body that says it is something else; one that says nothing is taken for JSON."""
-    given = headers.get(b"content-type", b"application/json")
-    if given != b"application/json":
-        media, _, parameters = given.decode("latin-1").lower().partition(";")
-        charset = parameters.replace(" ", "").replace('"', "").removeprefix("charset=")
-        if media.strip() != "application/json" or charset not in {"", "utf-8", "utf8", "us-ascii"}:
-            advice = "send JSON in UTF-8 with the header Content-Type: application/json"
-            raise HttpRefusal(415, "the body's content type is not JSON", advice=advice)
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
-
-
-def _scoring_type(headers: Mapping[bytes, bytes]) -> str:
-    """Return which of MLflow's two media types a body has; anything else is refused."""
-    given = headers.get(b"content-type", b"").decode("latin-1").lower()
-    media, _, parameters = given.partition(";")
-    charset = parameters.replace(" ", "").replace('"', "").removeprefix("charset=")
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise HttpRefusal(415, "the body is compressed", advice="send it without Content-Encoding")
-    if media.strip() not in {JSON, CSV} or charset not in {"", "utf-8"}:
-        raise HttpRefusal(
-            415, "the body's content type is not served", advice=f"send {JSON} or {CSV} in UTF-8"
-        )
-    return media.strip()
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """Return the caller's ``X-Request-ID``, of visible ASCII and of bearable length; or nothing."""
-    given = headers.get(b"x-request-id")
-    if given is None:
-        return ""
-    return bytes(byte for byte in given if 0x21 <= byte <= 0x7E)[:MAX_REQUEST_ID].decode("ascii")
-
-
 def _refused(error: Exception, request_id: str, where: str) -> Reply:
     """Return the reply to a request that ended in ``error``."""
     reply = error_reply(error, request_id=request_id or new_prediction_id(), where=where)
-    return Reply(reply.status, reply.body, {**reply.headers, **_reply_headers(request_id)})
-
-
-def _reply_headers(request_id: str) -> dict[str, str]:
-    return {"x-request-id": request_id} if request_id else {}
+    return Reply(reply.status, reply.body, {**reply.headers, **reply_headers(request_id)})
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ predictions take is :mod:`greenroom.serving`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ from greenroom.pages import Page, TextPage
 from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
 from greenroom.status import Status
+from greenroom.traffic import note_error
 
 __all__ = ["Models", "Site"]
 
-View: TypeAlias = Callable[[Request], Awaitable[Page | TextPage]]
+View: TypeAlias = Callable[[Request], Awaitable[Page | TextPage | Response]]
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
 
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
@@ -70,6 +72,8 @@ class Site:
         Returns the server's status.
     reload : callable
         Has the registry asked, and returns when all workers serve what it selects.
+    metrics : callable
+        ``Accept -> text and content type`` of the server's metrics; called in a thread.
     routes : sequence of greenroom.Route
         The app's own pages; they may take the place of ``/``, ``/health`` and ``/model/info``.
     lifespan : callable
@@ -83,6 +87,7 @@ class Site:
         models: Callable[[], Models],
         status: Callable[[], Status],
         reload: Callable[[], Awaitable[Status]],
+        metrics: Callable[[str], tuple[bytes, str]],
         routes: Sequence[apps.Route],
         lifespan: Lifespan,
     ) -> None:
@@ -90,6 +95,7 @@ class Site:
         self._models = models
         self._status = status
         self._reload = reload
+        self._write_metrics = metrics
         self._described = (-1, b"")
         own = [Endpoint(_own_operation(route), _own_view(route, status)) for route in routes]
         taken = {(one.operation.method, one.operation.path) for one in own}
@@ -143,6 +149,16 @@ class Site:
             )
             yield Endpoint(operation, view)
 
+        metrics = Operation(
+            method="GET",
+            path="/metrics",
+            tag="health",
+            summary="What the server counts, for Prometheus.",
+            reply={"type": "string"},
+            media_type="text/plain",
+        )
+        yield Endpoint(metrics, self._metrics)
+
     def _scoring(self) -> Iterator[Endpoint]:
         """List the pages that clients of ``mlflow models serve`` ask for."""
         pages_of: tuple[tuple[str, str, dict[int, str], View], ...] = (
@@ -174,6 +190,8 @@ class Site:
         async def answer(request: Request) -> Response:
             try:
                 page = await endpoint.view(request)
+                if isinstance(page, Response):
+                    return page
                 if isinstance(page, TextPage):
                     return Response(page.text, page.status, media_type="text/plain")
                 return _json(_encode(page.document), page.status)
@@ -199,6 +217,12 @@ class Site:
 
     async def _ready(self, _: Request) -> Page:
         return pages.ready(self._status())
+
+    async def _metrics(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        text, content_type = await asyncio.to_thread(self._write_metrics, accept)
+        # Response would add a charset to the content type that has one.
+        return Response(text, headers={"content-type": content_type})
 
     async def _list(self, _: Request) -> Page:
         return pages.model_list(self._models().by_name, self._status())
@@ -307,6 +331,7 @@ def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = No
 
 
 def _error(error: Exception, request: Request, where: str) -> Response:
+    note_error(request.scope, error)
     request_id = request.scope.get("request_id") or new_prediction_id()
     reply = error_reply(error, request_id=request_id, where=where)
     return _json(reply.body, reply.status, reply.headers)

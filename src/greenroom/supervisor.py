@@ -23,6 +23,7 @@ from greenroom import __version__
 from greenroom.control import Answer, Ask, CommittedGeneration, WorkerSetup
 from greenroom.errors import GreenroomError, ProcessError
 from greenroom.following import Follower
+from greenroom.instruments import SupervisorInstruments
 from greenroom.listening import listen, refuse_open
 from greenroom.pursuit import Pursuit
 from greenroom.rolling_restart import RollingRestart
@@ -31,6 +32,7 @@ from greenroom.server_record import ServerRecord
 from greenroom.server_status import utc_now
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, RestartStatus, Status
+from greenroom.swap import Outcome
 from greenroom.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -91,6 +93,7 @@ class Supervisor:
         self._command = command
         self._listener: socket.socket | None = None
         self._committed = CommittedGeneration.create()
+        self._instruments = SupervisorInstruments(settings.workers)
         self._rollout = Rollout(
             settings.workers,
             self._launch,
@@ -115,6 +118,7 @@ class Supervisor:
             status,
             on_event=on_event,
             registry_starts=registry_starts,
+            on_registry_answer=self._instruments.registry_answered,
         )
         self._home = home
         self._record: ServerRecord | None = None
@@ -215,6 +219,21 @@ class Supervisor:
         else:
             self._run_errand(self._answer(worker, ask))
 
+    def on_joined(self) -> None:
+        """Note that there is one worker more."""
+        self._count_workers()
+
+    def on_left(self, worker: WorkerProcess) -> None:
+        """Note that there is one worker less; if it was not told to end, another one is started."""
+        self._instruments.left(worker.seat)
+        self._count_workers()
+        if not (self._stop.is_set() or worker.retiring or worker.on_trial):
+            self._instruments.restarted()
+
+    def on_swap(self, outcome: Outcome, seconds: float) -> None:
+        """Count a swap."""
+        self._instruments.swapped(outcome.verdict, seconds)
+
     def on_unloadable(self, model: str, problem: str) -> None:
         """Give up what was committed and does not load any more."""
         self._run_errand(self._pursuit.give_up(model, problem))
@@ -222,15 +241,22 @@ class Supervisor:
     async def _launch(self, slot: int) -> WorkerProcess:
         if self._listener is None:
             raise ProcessError("the server does not listen yet")
+        seat = self._instruments.take_seat()
         setup = WorkerSetup(
             slot=slot,
+            seat=seat,
             listener_fd=self._listener.fileno(),
             control_fd=-1,
             committed_fd=self._committed.fd,
+            counters_fd=self._instruments.memory.fd,
             app_folder=str(self._app_folder or ""),
             settings=msgspec.structs.replace(self.settings, port=self.address[1]),
         )
-        return await WorkerProcess.start(setup, self._on_log, command=self._command)
+        try:
+            return await WorkerProcess.start(setup, self._on_log, command=self._command)
+        except BaseException:
+            self._instruments.left(seat)
+            raise
 
     async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
         try:
@@ -247,6 +273,10 @@ class Supervisor:
             answer = _refusal(ask, ProcessError(f"the reload failed: {type(error).__name__}"))
         worker.send(answer)
 
+    def _count_workers(self) -> None:
+        living = self._rollout.crew.living.values()
+        self._instruments.working(sum(worker.accepts for worker in living))
+
     def _run_errand(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(errand)
         self._errands.add(task)
@@ -261,6 +291,7 @@ class Supervisor:
         await self._rollout.stop(grace_s=self.settings.drain_timeout_s + _STOP_MARGIN_S)
         await asyncio.gather(crew, return_exceptions=True)
         self._committed.close()
+        self._instruments.memory.close()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

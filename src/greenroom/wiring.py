@@ -195,7 +195,9 @@ def worker() -> ASGIApp:
     AppError
         When the app cannot be imported.
     """
+    from greenroom.counters import CounterMemory
     from greenroom.inference import Engine
+    from greenroom.instruments import WorkerInstruments
     from greenroom.membership import Membership
     from greenroom.runtime import load_runtime
     from greenroom.serving import build_asgi
@@ -207,7 +209,13 @@ def worker() -> ASGIApp:
         trust=setup.settings.trust,
         features_digests=_features_digests(app, Path(setup.app_folder)) if app else (),
     )
-    engine = Engine(CommittedGeneration.attach(setup.committed_fd), load)
+    counters = CounterMemory.attach(setup.counters_fd)
+    instruments = WorkerInstruments(counters, seat=setup.seat, slot=setup.slot)
+    engine = Engine(
+        CommittedGeneration.attach(setup.committed_fd),
+        load,
+        lambda deployment, seconds: instruments.loaded(deployment.name, seconds),
+    )
     membership = Membership(engine, setup.control_fd)
     return build_asgi(
         engine,
@@ -216,6 +224,7 @@ def worker() -> ASGIApp:
         settings=setup.settings,
         reload=membership.reload,
         lifespan=membership.session,
+        instruments=instruments,
     )
 
 

@@ -72,6 +72,7 @@ class WorkerProcess:
     ) -> None:
         self.id = next(_serial)
         self.slot = setup.slot
+        self.seat = setup.seat
         self.pid = process.pid
         self.started = False
         self.joined = False
@@ -118,7 +119,12 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(setup.listener_fd, setup.control_fd, setup.committed_fd),
+                pass_fds=(
+                    setup.listener_fd,
+                    setup.control_fd,
+                    setup.committed_fd,
+                    setup.counters_fd,
+                ),
                 env={**environment, WORKER_VARIABLE: setup.dump()},
                 start_new_session=True,
                 limit=_LONGEST_LINE,
