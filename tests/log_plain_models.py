@@ -31,10 +31,16 @@ class Doubled(mlflow.pyfunc.PythonModel):
         return model_input["a"] * 2
 
 
+def answered(model, X):
+    if isinstance(model, Doubled):
+        return model.predict(None, X)
+    return model.predict(xgboost.DMatrix(X) if isinstance(model, xgboost.Booster) else X)
+
+
 def log(flavor, name, model, X, *packages, signed=True, **more):
     pinned = [f"{package.__name__}=={package.__version__}" for package in packages]
     pinned = [text.replace("sklearn", "scikit-learn") for text in pinned]
-    answers = model.predict(None, X) if isinstance(model, Doubled) else model.predict(X)
+    answers = answered(model, X)
     signature = infer_signature(X, answers) if signed else None
     if isinstance(model, Doubled):
         more["python_model"] = model
@@ -55,6 +61,9 @@ def log(flavor, name, model, X, *packages, signed=True, **more):
     client.set_registered_model_alias(full, "champion", version)
     rows = X.head(20) if isinstance(X, pd.DataFrame) else pd.DataFrame(X[:20], columns=["a", "b"])
     expected = {"rows": rows.to_dict("records"), "prediction": np.asarray(answers)[:20].tolist()}
+    if isinstance(model, xgboost.Booster):
+        expected["prediction"] = answers[:20].argmax(axis=1).tolist()
+        expected["probabilities"] = answers[:20].tolist()
     if hasattr(model, "predict_proba"):
         expected["probabilities"] = model.predict_proba(X)[:20].tolist()
     return full, expected
@@ -70,7 +79,13 @@ def main():
     xgb = xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(NUMBERS, TARGET)
     unnamed = xgboost.XGBRegressor(n_estimators=5, n_jobs=1).fit(NUMBERS.to_numpy(), TARGET)
     lgb = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(NUMBERS, TARGET)
+    scaled = make_pipeline(StandardScaler(), LogisticRegression())
+    scaled.fit(NUMBERS, np.where(TARGET, "above", "below"))
+    three = xgboost.DMatrix(NUMBERS, np.arange(200) % 3)
+    options = {"objective": "multi:softprob", "num_class": 3, "nthread": 1}
     found = [
+        log(mlflow.sklearn, "scaled", scaled, NUMBERS, sklearn),
+        log(mlflow.xgboost, "three", xgboost.train(options, three, 3), NUMBERS, xgboost),
         log(mlflow.sklearn, "texts", texts, MIXED, sklearn, input_example=MIXED.head(2)),
         log(
             mlflow.sklearn,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,11 +40,44 @@ def test_a_bare_booster_answers_the_number_of_its_objective(tmp_path):
     assert np.array_equal(loaded.predict(FRAME.to_numpy()), bare.predict(data))
 
 
-def test_a_booster_with_several_numbers_for_a_row_is_refused(tmp_path):
-    data = xgboost.DMatrix(FRAME, np.arange(20) % 3)
-    options = {"objective": "multi:softprob", "num_class": 3, "nthread": 1}
-    model = written(tmp_path, xgboost.train(options, data, 3), kind="xgboost.core.Booster")
-    with pytest.raises(VersionUnloadable, match="3 numbers for each row"):
+def trained(objective, y, **more):
+    options = {"objective": objective, "nthread": 1, **more}
+    return xgboost.train(options, xgboost.DMatrix(FRAME, y), 3)
+
+
+def test_a_bare_booster_of_several_classes_answers_their_probabilities(tmp_path):
+    bare = trained("multi:softprob", np.arange(20) % 3, num_class=3)
+    loaded = load_booster(written(tmp_path, bare, kind="xgboost.core.Booster"), "xgboost")
+    expected = bare.predict(xgboost.DMatrix(FRAME))
+    assert loaded.classes_.tolist() == [0, 1, 2]
+    assert np.array_equal(loaded.predict_proba(FRAME), expected)
+    assert np.array_equal(loaded.predict(FRAME), expected.argmax(axis=1))
+
+
+def test_a_bare_booster_that_answers_classes_answers_them_as_labels(tmp_path):
+    bare = trained("multi:softmax", np.arange(20) % 3, num_class=3)
+    loaded = load_booster(written(tmp_path, bare, kind="xgboost.core.Booster"), "xgboost")
+    assert not hasattr(loaded, "predict_proba")
+    assert loaded.classes_.tolist() == [0, 1, 2]
+    assert loaded.predict(FRAME).tolist() == bare.predict(xgboost.DMatrix(FRAME)).tolist()
+    assert loaded.predict(FRAME).dtype == np.int64
+
+
+def test_a_bare_lightgbm_booster_of_several_classes_answers_their_probabilities(tmp_path):
+    fitted = lightgbm.LGBMClassifier(n_estimators=2, n_jobs=1, verbose=-1, min_child_samples=2)
+    bare = fitted.fit(FRAME, np.arange(20) % 3).booster_
+    bare.save_model(tmp_path / "model.lgb")
+    flavor = {"data": "model.lgb", "lgb_version": lightgbm.__version__}
+    write_mlmodel(tmp_path, flavors={"lightgbm": flavor})
+    loaded = load_booster(read_mlmodel(tmp_path), "lightgbm")
+    assert np.array_equal(loaded.predict_proba(FRAME), fitted.predict_proba(FRAME))
+    assert np.array_equal(loaded.predict(FRAME), fitted.predict(FRAME))
+
+
+def test_a_booster_of_several_targets_is_refused(tmp_path):
+    y = np.stack([np.arange(20.0), np.arange(20.0)], axis=1)
+    model = written(tmp_path, trained("reg:squarederror", y), kind="xgboost.core.Booster")
+    with pytest.raises(VersionUnloadable, match="2 numbers for each row"):
         load_booster(model, "xgboost").predict(FRAME)
 
 

@@ -12,10 +12,11 @@ from greenroom.artifacts import RemoteFile
 from greenroom.errors import NotInRegistry, ProcessError, RegistryError, RegistryUnavailable
 from greenroom.following import RECHECK_S, Follower, Target
 from greenroom.manifest import Data
-from greenroom.model_store import DIGEST_TAG, ModelStore, directory_digest
+from greenroom.model_store import DIGEST_TAG, ModelStore
 from greenroom.registered import ModelVersion, RegisteredModel
 from greenroom.registry import Selection
 from greenroom.selector import Selector
+from greenroom.version_files import directory_digest
 from test_model_store import fill
 
 
@@ -534,3 +535,75 @@ def test_a_store_that_cannot_be_written_is_an_error_that_names_it(registry, foll
     monkeypatch.setattr("pathlib.Path.replace", refuse)
     with pytest.raises(ProcessError, match="cannot be written: Permission denied"):
         follower.accepted(found.deployments)
+
+
+def keep_compiled(store, digest, content="graph"):
+    """Keep something beside a version, as ``greenroom compile`` does; its report says: passed."""
+    with store.staging() as folder:
+        fill(folder, greenroom__graph=content)
+        (folder / "greenroom/parity.json").write_text('{"passed": true}')
+        return store.keep_compiled(digest, folder)
+
+
+def test_what_was_compiled_is_offered_at_the_next_forced_poll_and_soon_by_itself(
+    registry, store, follow, clock
+):
+    registry.add(1, stage="Production")
+    follower = follow()
+    before = served(follower)
+    path = keep_compiled(store, before.serving.digest)
+    assert follower.poll().deployments[0] == before
+    clock.now_s += RECHECK_S
+    assert follower.poll().deployments[0].compiled == str(path)
+    after = served(follower, force=True)
+    assert (before.compiled, before.serving.runtime) == ("", "native")
+    assert (after.compiled, after.serving.runtime) == (str(path), "compiled")
+    assert after.directory == before.directory
+
+
+def test_what_was_compiled_is_served_again_after_a_restart(registry, store, follow):
+    registry.add(1, stage="Production")
+    path = keep_compiled(store, served(follow()).serving.digest)
+    (restored,) = follow().restore()
+    assert (restored.compiled, restored.serving.runtime) == (str(path), "compiled")
+
+
+def test_what_was_compiled_and_is_harmed_is_removed_and_the_version_goes_on(
+    registry, store, follow, caplog
+):
+    registry.add(1, stage="Production")
+    path = keep_compiled(store, served(follow()).serving.digest)
+    assert served(follow()).compiled == str(path)
+    (path / "greenroom/graph").write_text("harmed")
+    follower = follow()
+    (restored,) = follower.restore()
+    assert (restored.compiled, restored.serving.runtime) == ("", "native")
+    assert "is not what was compiled" in caplog.text
+    assert not path.exists()
+    assert follower.poll().deployments[0] == restored
+
+
+def test_what_was_compiled_outlives_files_that_are_downloaded_again(registry, store, follow):
+    registry.add(1, stage="Production")
+    first = served(follow())
+    path = keep_compiled(store, first.serving.digest)
+    (Path(first.directory) / "MLmodel").write_text("harmed")
+    follower = follow()
+    assert follower.restore()[0].serving is None
+    again = served(follower)
+    assert store.verify(again.serving.digest)
+    assert again.compiled == str(path)
+
+
+def test_a_version_that_was_refused_is_tried_again_once_it_is_compiled(
+    registry, store, follow, clock
+):
+    registry.add(1, stage="Production")
+    follower = follow()
+    (found,) = follower.poll().deployments
+    follower.rejected(found, "it has no compiled runtime")
+    clock.now_s += RECHECK_S
+    assert follower.poll().deployments[0].serving is None
+    keep_compiled(store, found.serving.digest)
+    clock.now_s += RECHECK_S
+    assert follower.poll().deployments[0].serving.runtime == "compiled"

@@ -63,7 +63,7 @@ class Loader:
     def __init__(self):
         self.loaded = []
 
-    def __call__(self, directory, _=None):
+    def __call__(self, directory, *_):
         self.loaded.append(directory.name)
         return Sum(float(directory.name))
 
@@ -246,7 +246,7 @@ def test_each_version_is_warmed_once(engine):
 def test_a_version_that_does_not_load_names_its_model_and_changes_nothing(
     committed, raised, kind, said
 ):
-    def load(directory, _=None):
+    def load(directory, *_):
         if directory.name == "2":
             raise raised
         return Sum()
@@ -323,7 +323,7 @@ def test_requests_go_on_while_generations_come_and_go(engine, committed):
 def test_a_deployments_directory_is_what_is_loaded(committed):
     seen = []
 
-    def load(directory, _=None):
+    def load(directory, *_):
         seen.append(directory)
         return Sum()
 

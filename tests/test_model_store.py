@@ -9,7 +9,8 @@ import pytest
 
 from greenroom import model_store
 from greenroom.errors import ProcessError, VersionCorrupt
-from greenroom.model_store import ModelStore, Provenance, directory_digest
+from greenroom.model_store import ModelStore, Provenance
+from greenroom.version_files import directory_digest
 
 
 def origin(version="1", name="model"):

@@ -118,7 +118,7 @@ def test_one_request_is_expanded_into_rows_with_plain_values():
         "days": 3,
         "from": date(2020, 1, 1),
         "at": datetime(2020, 1, 1, tzinfo=UTC),
-        "note": "",
+        "note": "text",
         "ok": False,
         "x": 0.0,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -24,16 +25,18 @@ from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
+    PolynomialFeatures,
     RobustScaler,
     StandardScaler,
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
+from greenroom.categories import category_places
 from greenroom.compiling import compile_estimator
 from greenroom.errors import NotConvertible
 from greenroom.graphs import CompiledGraph
 from greenroom.parity import prove
-from greenroom.placing import ensembles_in
+from greenroom.placing import STEPS, ensembles_in, threshold_rows
 from greenroom.task import classification, regression
 
 RNG = np.random.default_rng(0)
@@ -43,10 +46,11 @@ HOLES = X.copy()
 HOLES[RNG.random(X.shape) < 0.1] = np.nan
 VALUES = X[:, 0] * 3 + np.abs(X[:, 1]) / 50 + X[:, 3]
 TWO = (VALUES > 1).astype(int)
+CODES = np.c_[X[:, 3], (X[:, :1] * 2).round()]
 THREE = np.array(["low", "mid", "high"])[np.digitize(VALUES, [0, 3])]
 
 
-def proof(estimator, rows):
+def proof(estimator, rows, **options):
     classifies = hasattr(estimator, "predict_proba")
     task = classification if classifies else regression
     outputs = "probabilities" if classifies else "values"
@@ -57,6 +61,8 @@ def proof(estimator, rows):
         CompiledGraph(content, outputs, classes),
         rows,
         tuple(ensembles_in(estimator)),
+        known=category_places(estimator, [str(place) for place in range(rows.shape[1])]),
+        **options,
     )
 
 
@@ -189,10 +195,9 @@ def test_a_graph_that_answers_where_the_estimator_refuses_is_told_to_refuse():
     assert len(graph(np.array([[1e30, 0.0]]))) == 1
 
 
-def test_with_more_thresholds_than_are_taken_every_feature_has_its_share(monkeypatch):
-    monkeypatch.setattr("greenroom.parity.MOST_THRESHOLDS", 40)
+def test_with_more_thresholds_than_are_taken_every_feature_has_its_share():
     estimator = RandomForestClassifier(10, random_state=0).fit(X, TWO)
-    report = proof(estimator, X)
+    report = proof(estimator, X, most_thresholds=40)
     assert report.passed
     assert report.thresholds > report.thresholds_proved == 40
 
@@ -207,8 +212,21 @@ class Own(BaseEstimator):
     [
         (Own(), "Own of test_parity is not compiled"),
         (
-            make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(X, TWO),
-            "OneHotEncoder is not compiled",
+            make_pipeline(OneHotEncoder(), LogisticRegression()).fit(CODES, TWO),
+            "OneHotEncoder that refuses unknown categories",
+        ),
+        (
+            make_pipeline(
+                OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=50),
+                LogisticRegression(),
+            ).fit(CODES, TWO),
+            "infrequent categories",
+        ),
+        (
+            make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(
+                CODES.astype(str), TWO
+            ),
+            "OneHotEncoder of texts",
         ),
         (
             HistGradientBoostingClassifier(categorical_features=[3], max_iter=3).fit(
@@ -217,18 +235,88 @@ class Own(BaseEstimator):
             "splits by category are not compiled",
         ),
     ],
-    ids=["own", "one hot", "categories"],
+    ids=["own", "unknown", "infrequent", "texts", "categories"],
 )
 def test_what_does_not_compile_says_why(estimator, reason):
     with pytest.raises(NotConvertible, match=reason):
         compile_estimator(estimator, 4, outputs="probabilities")
 
 
-def test_trees_behind_a_step_that_cannot_be_followed_back_are_not_proved():
-    steps = ColumnTransformer([("s", StandardScaler(), [0])], remainder="passthrough")
+@pytest.mark.parametrize("options", [{}, {"drop": "first"}, {"drop": "if_binary"}], ids=str)
+@pytest.mark.parametrize("rows", [CODES, np.where(CODES > 1.5, np.nan, CODES)], ids=["all", "gaps"])
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's, about categories that it drops
+def test_categories_of_numbers_are_proved_on_and_beside_each(rows, options):
+    encoder = OneHotEncoder(handle_unknown="ignore", **options)
+    estimator = make_pipeline(encoder, LogisticRegression(max_iter=1000)).fit(rows, THREE)
+    report = proof(estimator, rows)
+    assert report.passed, report
+    known = sum(int(np.isfinite(found).sum()) for found in encoder.categories_)
+    assert report.rows["categories"] == 8 * known
+    assert report.refuses_missing == ()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        LogisticRegression(max_iter=1000),
+        RandomForestClassifier(5, random_state=0),
+        HistGradientBoostingClassifier(max_iter=5),
+    ],
+    ids=lambda last: type(last).__name__,
+)
+def test_an_imputer_that_adds_indicators_is_proved(last):
+    rows = HOLES.copy()
+    rows[np.isnan(rows[:, 1]), 1] = 0.0  # a column without gaps has no indicator
+    target = np.where(np.isnan(rows[:, 0]), 1, TWO)
+    estimator = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), last)
+    report = proof(estimator.fit(rows, target), rows)
+    assert report.passed, report
+    if not isinstance(last, LogisticRegression):
+        assert 0 < report.thresholds_proved <= report.thresholds
+
+
+def test_thresholds_behind_a_step_that_cannot_be_followed_back_are_not_placed():
+    steps = PolynomialFeatures(2)
     estimator = make_pipeline(steps, DecisionTreeClassifier(max_depth=2)).fit(X, TWO)
-    with pytest.raises(NotConvertible, match="followed back through ColumnTransformer"):
-        proof(estimator, X)
+    (placed,) = ensembles_in(estimator)
+    with pytest.raises(NotConvertible, match="followed back through PolynomialFeatures"):
+        threshold_rows(placed, X, RNG, most=10)
+
+
+@pytest.mark.parametrize("rows", [X, HOLES], ids=["all", "gaps"])
+@pytest.mark.parametrize(
+    "last",
+    [RandomForestClassifier(5, random_state=0), HistGradientBoostingClassifier(max_iter=5)],
+    ids=lambda last: type(last).__name__,
+)
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's, about names of features
+def test_trees_behind_a_column_transformer_are_proved_on_the_columns_they_come_from(last, rows):
+    frame = pd.DataFrame(rows, columns=list("abcd"))
+    steps = ColumnTransformer(
+        [
+            ("scaled", make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), ["c"]),
+            ("codes", OneHotEncoder(handle_unknown="ignore"), ["d"]),
+            ("unused", "drop", ["b"]),
+        ],
+        remainder="passthrough",
+        sparse_threshold=0.0,
+    )
+    estimator = make_pipeline(steps, last).fit(frame, TWO)
+    (placed,) = ensembles_in(estimator)
+    made, n_splits = threshold_rows(placed, rows, np.random.default_rng(0), most=10_000)
+    features = placed.trees.feature[placed.trees.splits]
+    expected = np.isin(placed.passage.column_of(features), [0, 2]).sum()
+    assert (len(made) / STEPS, n_splits) == (expected, len(features))
+    outputs = compile_estimator(estimator, 4, outputs="probabilities")
+    report = prove(
+        lambda Z: classification.predict(estimator, pd.DataFrame(Z, columns=list("abcd"))),
+        CompiledGraph(outputs, "probabilities", (0, 1)),
+        rows,
+        (placed,),
+        known=category_places(estimator, list("abcd")),
+    )
+    assert report.passed, report
+    assert 0 < report.thresholds_proved == expected
 
 
 def boosters():
@@ -236,9 +324,24 @@ def boosters():
     yield xgboost.XGBClassifier(n_estimators=20, max_depth=4), HOLES, TWO
     yield xgboost.XGBClassifier(n_estimators=5, max_depth=3), HOLES, THREE_CODES
     yield xgboost.XGBRegressor(n_estimators=20), X, VALUES
+    yield Stopped(xgboost.XGBClassifier, n_estimators=200), X, TWO
+    yield Stopped(xgboost.XGBClassifier, n_estimators=200), X, THREE_CODES
     yield lightgbm.LGBMClassifier(n_estimators=20, verbose=-1), HOLES, TWO
     yield lightgbm.LGBMClassifier(n_estimators=5, verbose=-1), X, THREE
     yield lightgbm.LGBMRegressor(n_estimators=20, verbose=-1), HOLES, VALUES
+
+
+class Stopped:
+    """Makes an estimator of XGBoost that stops before its last tree."""
+
+    def __init__(self, kind, **options):
+        self.estimator = kind(early_stopping_rounds=2, learning_rate=1.0, **options)
+
+    def fit(self, rows, y):
+        self.estimator.fit(rows[:300], y[:300], eval_set=[(rows[300:], y[300:])], verbose=False)
+        trees = self.estimator.get_booster().num_boosted_rounds()
+        assert self.estimator.best_iteration + 1 < trees
+        return self.estimator
 
 
 THREE_CODES = np.digitize(VALUES, [0, 3])

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,15 +59,13 @@ def serve(uri: str, folder: Path, *words: str) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
-        while True:
+
+        def decided() -> bool:
+            """Whether something is served, or it is known why nothing is."""
             assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            try:
-                httpx.get(f"{url}/ready", timeout=5)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+            return "not been asked" not in httpx.get(f"{url}/health", timeout=5).text
+
+        wait_for(decided, "the registry is asked", within_s=120)
         yield url
     finally:
         server.send_signal(signal.SIGTERM)
@@ -121,7 +118,11 @@ def answered_as_the_model_answers(url: str, name: str, expected: dict) -> None:
     reply = httpx.post(f"{url}/models/{name}/predict", json=expected["rows"], timeout=30)
     assert reply.status_code == 200, reply.text
     rows = reply.json()["predictions"]
-    assert np.allclose([row["prediction"] for row in rows], expected["prediction"], 1e-6, 1e-9)
+    answers = [row["prediction"] for row in rows]
+    if isinstance(answers[0], str):
+        assert answers == expected["prediction"]
+    else:
+        assert np.allclose(answers, expected["prediction"], 1e-6, 1e-9)
     if "probabilities" in expected:
         found = [list(row["probabilities"].values()) for row in rows]
         assert np.allclose(found, expected["probabilities"], 1e-6, 1e-9)
@@ -193,6 +194,55 @@ def test_a_registry_that_is_dead_at_start_and_dies_later_costs_no_answer_once_th
         with door.opened():
             registry_is(url, "healthy")
             assert health(url)["status"] == "healthy"
+
+
+def call(uri: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "greenroom", *words],
+        cwd=folder,
+        env=environment(uri),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def runtimes(url: str, names: list[str]) -> list[str]:
+    return [httpx.get(f"{url}/models/{name}/info").json()["runtime"] for name in names]
+
+
+def test_compiled_versions_are_taken_up_by_a_running_server_and_answer_as_before(
+    mlflow_server, logged, tmp_path
+):
+    names = [f"{PREFIX}-{name}" for name in ("scaled", "xgb", "lgb")]
+    with serve(mlflow_server, tmp_path, *[f"{name}/1" for name in names]) as url:
+        assert runtimes(url, names) == ["native"] * 3
+        for name in names:
+            ended = call(mlflow_server, tmp_path, "compile", f"{name}/1")
+            assert ended.returncode == 0, ended.stderr
+            assert f"{name} version 1: compiled, and proved equal" in ended.stdout
+            assert "/model/reload" in ended.stderr
+        assert httpx.post(f"{url}/model/reload", timeout=60).status_code == 200
+        assert runtimes(url, names) == ["compiled"] * 3
+        for name in names:
+            answered_as_the_model_answers(url, name, logged[name])
+    (tmp_path / "greenroom.yaml").write_text("trust: onnx\n")
+    with serve(mlflow_server, tmp_path, *[f"{name}/1" for name in names]) as url:
+        assert runtimes(url, names) == ["compiled"] * 3
+        for name in names:
+            answered_as_the_model_answers(url, name, logged[name])
+
+
+def test_what_cannot_be_compiled_ends_with_status_3_and_the_reason(mlflow_server, logged, tmp_path):
+    ended = call(mlflow_server, tmp_path, "compile", f"{PREFIX}-texts@champion")
+    assert ended.returncode == 3
+    line = ended.stderr.strip().splitlines()[-1]
+    assert "texts version 1 is not compiled: the column 'code' holds no numbers" in line
+    assert list((tmp_path / ".greenroom/store/compiled").iterdir()) == []
+    unknown = call(mlflow_server, tmp_path, "compile", f"{PREFIX}-nowhere/1")
+    assert unknown.returncode == 1
+    assert "nowhere" in unknown.stderr
 
 
 def test_what_is_neither_an_app_nor_registered_is_one_line(mlflow_server, tmp_path):

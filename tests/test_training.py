@@ -12,7 +12,6 @@ from greenroom.app_loading import load_app
 from greenroom.errors import DataMissing, NotInRegistry
 from greenroom.evidence import read_holdout, read_reference
 from greenroom.manifest import HOLDOUT_FILE, REFERENCE_FILE, read_manifest
-from greenroom.model_store import directory_digest
 from greenroom.promotion import history
 from greenroom.registry import Registry
 from greenroom.release import Release, train_and_release
@@ -20,6 +19,7 @@ from greenroom.reproduction import Reproduction, reproduce
 from greenroom.runtime import load_runtime
 from greenroom.selector import Selector
 from greenroom.settings import load_settings
+from greenroom.version_files import directory_digest
 from sample_app import write_app, write_rows
 
 PRODUCTION = Selector.parse("Production")

@@ -26,7 +26,7 @@ JSON = (("content-type", "application/json"),)
 @cache
 def server() -> Server:
     """Load the version and return what a worker would serve."""
-    load = lambda directory, _: load_runtime(directory)  # noqa: E731
+    load = lambda directory, *_: load_runtime(directory)  # noqa: E731
     engine = Engine(lambda: 1, load)
     deployment = Deployment(
         model="bench",

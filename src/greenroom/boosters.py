@@ -67,15 +67,16 @@ def _of_xgboost(estimator: Any) -> Trees:
         raise NotConvertible(f"XGBoost with {gradient['name']} and {objective} is not compiled")
     if not np.isnan(estimator.missing):
         raise NotConvertible("XGBoost with another missing value than NaN is not compiled")
-    if booster.attr("best_iteration") is not None:
-        raise NotConvertible("XGBoost that was stopped early is not compiled")
     n_targets = max(int(learner["learner_model_param"]["num_class"]), 1)
     start = _start(learner["learner_model_param"]["base_score"], n_targets, objective)
 
     def parts() -> Iterator[Part]:
         yield from constants(start)
         model = gradient["model"]
-        for tree, target in zip(model["trees"], model["tree_info"], strict=True):
+        # Stopped early it predicts with the trees up to the best iteration.
+        best = booster.attr("best_iteration")
+        end = None if best is None else model["iteration_indptr"][int(best) + 1]
+        for tree, target in zip(model["trees"][:end], model["tree_info"][:end], strict=True):
             yield _xgboost_tree(tree, target, n_targets)
 
     return joined(parts(), single_precision=True)

@@ -1,4 +1,4 @@
-"""A version's compiled runtime: its graph beside its pickle, and the proof that stands by both.
+"""A version's compiled runtime: its graph, and the proof that stands by it and the estimator.
 
 ::
 
@@ -6,9 +6,10 @@
     greenroom/parity.json  the report of the proof, with the digests of the two others
     greenroom/check.npz    rows of the reference sample and what the estimator answered
 
-Made at training time by :func:`compile_version`; served by :class:`CompiledRuntime`. Nothing is
-unpickled for that, and the check's rows are answered again before anybody is. What is proved and
-how is :mod:`greenroom.parity`'s business.
+Made at training time by :func:`compile_version`, inside the version; or later by
+:func:`write_compiled`, in a folder of their own beside it (:mod:`greenroom.compilation`). Served by
+:class:`CompiledRuntime`. Nothing is unpickled for that, and the check's rows are answered again
+before anybody is. What is proved and how is :mod:`greenroom.parity`'s business.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,16 +26,26 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from greenroom.categories import category_places
 from greenroom.compiling import compile_estimator
 from greenroom.errors import GreenroomError, NotConvertible, VersionCorrupt, VersionUnloadable
 from greenroom.features import FeaturesModule
 from greenroom.graphs import CompiledGraph, Outputs, onnxruntime_version
 from greenroom.manifest import FOLDER, Manifest
 from greenroom.native import NativeRuntime
-from greenroom.parity import BOUND, ParityReport, largest_difference, prove
+from greenroom.parity import (
+    BOUND,
+    BUDGET_S,
+    MOST_THRESHOLDS,
+    Answer,
+    ParityReport,
+    largest_difference,
+    prove,
+)
 from greenroom.placing import ensembles_in
 from greenroom.predictions import Predictions
-from greenroom.schema import matrix
+from greenroom.progress import OnProgress, silent
+from greenroom.schema import Schema, matrix
 from greenroom.task import Task
 
 GRAPH_FILE: Final = f"{FOLDER}/model.onnx"
@@ -45,15 +57,57 @@ CHECKED_ROWS: Final = 256
 _OUTPUTS: Final[dict[str, Outputs]] = {"classification": "probabilities", "regression": "values"}
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a graph is made of, and what it is compared with.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted, of numbers only.
+    task : Task
+    answer : callable
+        ``X -> predictions``, as the native runtime answers.
+    sample : ndarray of shape (n_samples, n_features)
+        Rows that the proof begins with.
+    predictions : Predictions
+        What was answered for them.
+    columns : tuple of str
+        The columns of a request, where the version itself does not carry them.
+    rounded : tuple of int
+        Positions of the columns that enter as float32.
+    drawn : bool
+        Whether the sample was drawn, and is not of the data.
+    known : mapping of int to sequence of float
+        By position of a column, the categories that the estimator knows.
+    """
+
+    estimator: Any
+    task: Task
+    answer: Answer
+    sample: npt.NDArray[np.float64]
+    predictions: Predictions
+    columns: tuple[str, ...] = ()
+    rounded: tuple[int, ...] = ()
+    drawn: bool = False
+    known: Mapping[int, Sequence[float]] = field(default_factory=dict)
+
+
 class CompiledRuntime(NativeRuntime):
     """A version's graph, called with arrays; otherwise as :class:`NativeRuntime`.
 
     Parameters
     ----------
-    manifest : Manifest
+    schema : Schema
+        The columns of a request.
     task : Task
     graph : CompiledGraph
+    manifest : Manifest, optional
     features : FeaturesModule, optional
+    inputs : tuple of str, optional
+        The names of the columns that enter the graph, in order; default: the schema's.
+    example : mapping, optional
+        Values for the example request.
 
     Raises
     ------
@@ -65,23 +119,27 @@ class CompiledRuntime(NativeRuntime):
 
     def __init__(
         self,
-        manifest: Manifest,
+        *,
+        schema: Schema,
         task: Task,
         graph: CompiledGraph,
+        manifest: Manifest | None = None,
         features: FeaturesModule | None = None,
+        inputs: tuple[str, ...] = (),
+        example: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            schema=manifest.request_schema,
+            schema=schema,
             task=task,
             apply=graph,
             frame=matrix,
             manifest=manifest,
             features=features,
-            inputs=manifest.inputs,
-            example=manifest.example,
+            inputs=inputs,
+            example=example,
         )
-        plain = features is None and manifest.inputs == self.schema.names
-        self.accepts_matrix = plain and self.schema.numeric
+        plain = features is None and (inputs or schema.names) == schema.names
+        self.accepts_matrix = plain and schema.numeric
 
 
 def read_parity(directory: Path) -> ParityReport | None:
@@ -101,7 +159,7 @@ def read_parity(directory: Path) -> ParityReport | None:
         raise VersionCorrupt(f"{PARITY_FILE} cannot be read: {error}") from error
 
 
-def open_graph(directory: Path, manifest: Manifest, report: ParityReport) -> CompiledGraph:
+def open_graph(directory: Path, classes: tuple[Any, ...], report: ParityReport) -> CompiledGraph:
     """Load a version's graph, and have it answer rows whose answers are known.
 
     That is done whatever version of ONNX Runtime is installed, so that another one than it was
@@ -117,7 +175,7 @@ def open_graph(directory: Path, manifest: Manifest, report: ParityReport) -> Com
     content = _recorded(directory, GRAPH_FILE, report.graph_digest)
     check = _recorded(directory, CHECK_FILE, report.check_digest)
     try:
-        graph = _graph(content, manifest.classes, report)
+        graph = _graph(content, classes, report)
         with np.load(io.BytesIO(check), allow_pickle=False) as arrays:
             X, expected = arrays["X"], arrays["Y"]
         found = graph(X)
@@ -160,19 +218,104 @@ def compile_version(
         What the estimator answered for it.
     """
     try:
-        graph, report = _compile(estimator, task, inputs, predictions, seed)
+        subject = frame_subject(estimator, task, inputs, predictions)
+        return write_compiled(directory, subject, seed=seed)
     except Exception as error:  # noqa: BLE001 - training goes on, whatever a converter raises
-        graph, report = b"", ParityReport(passed=False, reason=_told(error))
-    (directory / FOLDER).mkdir(parents=True, exist_ok=True)
-    if report.passed:
-        check = _check(matrix_of(inputs), predictions)
-        (directory / GRAPH_FILE).write_bytes(graph)
-        (directory / CHECK_FILE).write_bytes(check)
-        report = msgspec.structs.replace(
-            report, graph_digest=_digest(graph), check_digest=_digest(check)
+        report = ParityReport(passed=False, reason=_told(error))
+        _write(directory, {PARITY_FILE: _written(report)})
+        return report
+
+
+def frame_subject(estimator: Any, task: Task, inputs: Any, predictions: Predictions) -> Subject:
+    """Return what is compiled of an estimator that was fitted on a DataFrame.
+
+    Parameters
+    ----------
+    inputs : DataFrame of shape (n_samples, n_features)
+        Rows of the data, as they enter the estimator.
+    predictions : Predictions
+        What the estimator answered for them.
+
+    Raises
+    ------
+    NotConvertible
+        When a column holds no numbers.
+    """
+    columns = inputs.columns
+    texts = [str(name) for name in columns if inputs[name].dtype.kind not in "fiub"]
+    if texts:
+        raise NotConvertible(f"the column {texts[0]!r} holds no numbers")
+
+    def answer(X: npt.NDArray[np.float64]) -> Predictions:
+        return task.predict(estimator, type(inputs)(X, columns=columns))
+
+    known = category_places(estimator, [str(name) for name in columns])
+    return Subject(estimator, task, answer, matrix_of(inputs), predictions, known=known)
+
+
+def write_compiled(
+    directory: Path,
+    subject: Subject,
+    *,
+    seed: int = 0,
+    most_thresholds: int = MOST_THRESHOLDS,
+    budget_s: float = BUDGET_S,
+    on_progress: OnProgress = silent,
+) -> ParityReport:
+    """Compile an estimator, prove the graph, and write both into a directory.
+
+    Parameters
+    ----------
+    directory : Path
+        A version's, or one beside it.
+    subject : Subject
+    seed : int, optional
+        Of the rows that are drawn.
+    most_thresholds, budget_s, on_progress : optional
+        As :func:`greenroom.parity.prove` takes them.
+
+    Raises
+    ------
+    NotConvertible
+        When it does not compile or is not proved; nothing is written then. Whatever the libraries
+        raise is passed on as it is.
+    """
+    outputs = _OUTPUTS.get(subject.task.name)
+    if outputs is None:
+        raise NotConvertible(f"a {subject.task.name} is not compiled")
+    on_progress("writing the graph", None)
+    graph = compile_estimator(
+        subject.estimator, subject.sample.shape[1], outputs=outputs, rounded=subject.rounded
+    )
+    # One thread, as a pool that waits for a busy machine's cores takes minutes instead of seconds.
+    with _one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = prove(
+            subject.answer,
+            CompiledGraph(graph, outputs, subject.predictions.classes),
+            subject.sample,
+            tuple(ensembles_in(subject.estimator)),
+            seed=seed,
+            kind="drawn" if subject.drawn else "reference",
+            known=subject.known,
+            most_thresholds=most_thresholds,
+            budget_s=budget_s,
+            on_progress=on_progress,
         )
-    content = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (directory / PARITY_FILE).write_bytes(content)
+    if not report.passed:
+        raise NotConvertible(report.reason)
+    check = _check(subject.sample, subject.predictions)
+    report = msgspec.structs.replace(
+        report,
+        outputs=outputs,
+        columns=subject.columns,
+        classes=_kept_classes(subject) if subject.columns else (),
+        onnxruntime=onnxruntime_version(),
+        graph_digest=_digest(graph),
+        check_digest=_digest(check),
+    )
+    files = {GRAPH_FILE: graph, CHECK_FILE: check, PARITY_FILE: _written(report)}
+    _write(directory, files)
     return report
 
 
@@ -181,41 +324,29 @@ def matrix_of(inputs: Any) -> npt.NDArray[np.float64]:
     return np.ascontiguousarray(inputs.to_numpy(dtype=np.float64))
 
 
-def _compile(
-    estimator: Any, task: Task, inputs: Any, predictions: Predictions, seed: int
-) -> tuple[bytes, ParityReport]:
+def _one_thread() -> Any:
     from threadpoolctl import threadpool_limits
 
-    outputs = _OUTPUTS.get(task.name)
-    if outputs is None:
-        raise NotConvertible(f"a {task.name} is not compiled")
-    texts = [str(name) for name in inputs.columns if inputs[name].dtype.kind not in "fiub"]
-    if texts:
-        raise NotConvertible(f"the column {texts[0]!r} holds no numbers")
-    content = compile_estimator(estimator, inputs.shape[1], outputs=outputs)
-    graph = CompiledGraph(content, outputs, predictions.classes)
-    # One thread, as a pool that waits for a busy machine's cores takes minutes instead of seconds.
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        report = prove(
-            _native(estimator, task, inputs),
-            graph,
-            matrix_of(inputs),
-            tuple(ensembles_in(estimator)),
-            seed=seed,
-        )
-    return content, msgspec.structs.replace(
-        report, outputs=outputs, onnxruntime=onnxruntime_version()
-    )
+    return threadpool_limits(limits=1)
 
 
-def _native(
-    estimator: Any, task: Task, inputs: Any
-) -> Callable[[npt.NDArray[np.float64]], Predictions]:
-    def answer(X: npt.NDArray[np.float64]) -> Predictions:
-        return task.predict(estimator, type(inputs)(X, columns=inputs.columns))
+def _kept_classes(subject: Subject) -> tuple[Any, ...]:
+    """Return a classifier's labels, which the report has to give back as they are."""
+    classes = subject.predictions.classes
+    plain = all(type(label) in {bool, int, float, str} for label in classes)
+    if not plain or msgspec.json.decode(msgspec.json.encode(classes)) != list(classes):
+        raise NotConvertible("labels other than numbers and texts are not compiled")
+    return classes
 
-    return answer
+
+def _written(report: ParityReport) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=2)
+
+
+def _write(directory: Path, files: Mapping[str, bytes]) -> None:
+    (directory / FOLDER).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
 
 
 def _graph(content: bytes, classes: tuple[Any, ...], report: ParityReport) -> CompiledGraph:

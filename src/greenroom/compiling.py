@@ -3,16 +3,16 @@
 scikit-learn computes in float64, and a graph of floats turns ``x > threshold`` into ``x ==
 threshold`` for values that lie closer than a float32 can tell. So the graphs are made here, from
 the estimator's own arrays and in its own order of operations, for the estimators that models of
-tables are mostly made of. Whether a graph answers as its estimator does is for
-:mod:`greenroom.parity` to prove: nothing is served on trust in this module.
+tables are mostly made of; the steps before them are in :mod:`greenroom.preprocessing`. Whether a
+graph answers as its estimator does is for :mod:`greenroom.parity` to prove: nothing is served on
+trust in this module.
 
 onnx is imported when something is compiled; serving does not need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,10 @@ import numpy.typing as npt
 from greenroom.boosters import LIGHTGBM, XGBOOST, find_trees
 from greenroom.ensembles import BOOSTED, FORESTS, HISTOGRAM, Trees
 from greenroom.errors import NotConvertible
-from greenroom.graphs import INPUT, OUTPUT, Outputs
+from greenroom.graphs import INPUT, Outputs
+from greenroom.onnx_graph import DOUBLE, FLOAT, Graph
+from greenroom.preprocessing import TRANSFORMERS, Writer
 
-OPSET: Final = 21
-ML_OPSET: Final = 5
-"""The first with the operator ``TreeEnsemble``, which has thresholds and leaves in double."""
-
-IR_VERSION: Final = 10
 MOST_NODES: Final = 4_000_000
 """A graph of more would not fit into the 2 GB of a protobuf message."""
 
@@ -57,7 +54,9 @@ LINEAR: Final = frozenset(
 )
 
 
-def compile_estimator(estimator: Any, n_features: int, *, outputs: Outputs) -> bytes:
+def compile_estimator(
+    estimator: Any, n_features: int, *, outputs: Outputs, rounded: tuple[int, ...] = ()
+) -> bytes:
     """Write an estimator as an ONNX graph of one input and one output.
 
     Parameters
@@ -69,6 +68,8 @@ def compile_estimator(estimator: Any, n_features: int, *, outputs: Outputs) -> b
     outputs : {"probabilities", "values"}
         A classifier's probabilities, shape (n_samples, n_classes), or a regressor's values, shape
         (n_samples, 1).
+    rounded : tuple of int, optional
+        Positions of the columns that enter as float32.
 
     Returns
     -------
@@ -83,59 +84,17 @@ def compile_estimator(estimator: Any, n_features: int, *, outputs: Outputs) -> b
     if outputs == "probabilities" and not hasattr(estimator, "predict_proba"):
         raise NotConvertible(f"{type(estimator).__name__} gives no probabilities")
     graph = Graph()
-    graph.result(_write(graph, estimator, INPUT))
+    graph.result(_write(graph, estimator, _rounded(graph, INPUT, rounded, n_features)))
     return graph.to_bytes(n_features)
 
 
-class Graph:
-    """An ONNX graph that is being written: nodes and constants, each with a name of its own."""
-
-    def __init__(self) -> None:
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-
-    def constant(self, values: Any, dtype: Any = np.float64) -> str:
-        """Add a constant and return its name."""
-        from onnx import numpy_helper
-
-        name = f"c{len(self._constants)}"
-        array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
-        self._constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node and return the name of what it gives."""
-        from onnx import helper
-
-        name = f"n{len(self._nodes)}"
-        self._nodes.append(
-            helper.make_node(operator, list(inputs), [name], domain=domain, **attributes)
-        )
-        return name
-
-    def result(self, name: str) -> None:
-        """Say which one is the graph's output."""
-        from onnx import helper
-
-        self._nodes.append(helper.make_node("Identity", [name], [OUTPUT]))
-
-    def to_bytes(self, n_features: int) -> bytes:
-        """Return the graph as a file's content."""
-        from onnx import TensorProto, helper
-
-        graph = helper.make_graph(
-            self._nodes,
-            "greenroom",
-            [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [None, n_features])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.DOUBLE, [None, None])],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-        return bytes(model.SerializeToString())
-
-
-Writer: TypeAlias = Callable[[Graph, Any, str], str]
+def _rounded(graph: Graph, X: str, places: tuple[int, ...], n_features: int) -> str:
+    """Round some columns to float32, as a signature's DataFrame does."""
+    if not places:
+        return X
+    single = graph.add("Cast", graph.add("Cast", X, to=FLOAT), to=DOUBLE)
+    chosen = np.isin(np.arange(n_features), places)
+    return graph.add("Where", graph.constant(chosen, np.bool_), single, X)
 
 
 def _write(graph: Graph, estimator: Any, X: str) -> str:
@@ -152,7 +111,7 @@ def _write(graph: Graph, estimator: Any, X: str) -> str:
         raise NotConvertible(f"{name} of {type(estimator).__module__} is not compiled")
     if name in LINEAR:
         return _write_linear(graph, estimator, X)
-    writer = _WRITERS.get(name)
+    writer = _WRITERS.get(name) or TRANSFORMERS.get(name)
     if writer is None:
         raise NotConvertible(f"{name} is not compiled")
     return writer(graph, estimator, X)
@@ -176,48 +135,6 @@ def _write_columns(graph: Graph, transformer: Any, X: str) -> str:
     if transformer.transformer_weights or not parts:
         raise NotConvertible("a ColumnTransformer with weights, or with nothing, is not compiled")
     return graph.add("Concat", *parts, axis=1)
-
-
-def _write_function(graph: Graph, transformer: Any, X: str) -> str:
-    """Of functions only the one that changes nothing: a ColumnTransformer's ``passthrough``."""
-    del graph
-    if transformer.func is not None:
-        raise NotConvertible("a FunctionTransformer with a function is not compiled")
-    return X
-
-
-def _write_standard_scaler(graph: Graph, scaler: Any, X: str) -> str:
-    if scaler.with_mean:
-        X = graph.add("Sub", X, graph.constant(scaler.mean_))
-    return graph.add("Div", X, graph.constant(scaler.scale_)) if scaler.with_std else X
-
-
-def _write_min_max_scaler(graph: Graph, scaler: Any, X: str) -> str:
-    X = graph.add("Mul", X, graph.constant(scaler.scale_))
-    X = graph.add("Add", X, graph.constant(scaler.min_))
-    if not scaler.clip:
-        return X
-    low, high = scaler.feature_range
-    return graph.add("Clip", X, graph.constant(low), graph.constant(high))
-
-
-def _write_robust_scaler(graph: Graph, scaler: Any, X: str) -> str:
-    if scaler.with_centering:
-        X = graph.add("Sub", X, graph.constant(scaler.center_))
-    return graph.add("Div", X, graph.constant(scaler.scale_)) if scaler.with_scaling else X
-
-
-def _write_max_abs_scaler(graph: Graph, scaler: Any, X: str) -> str:
-    return graph.add("Div", X, graph.constant(scaler.scale_))
-
-
-def _write_imputer(graph: Graph, imputer: Any, X: str) -> str:
-    values = np.asarray(imputer.statistics_)
-    missing = imputer.missing_values
-    plain = isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
-    if not plain or values.dtype.kind != "f" or np.isnan(values).any():
-        raise NotConvertible("an imputer of other than plain missing numbers is not compiled")
-    return graph.add("Where", graph.add("IsNaN", X), graph.constant(values), X)
 
 
 def _write_linear(graph: Graph, estimator: Any, X: str) -> str:
@@ -271,7 +188,7 @@ def _write_ensemble(graph: Graph, estimator: Any, trees: Trees, X: str) -> str:
     name = type(estimator).__name__
     if trees.single_precision:
         # The library rounds the features; its thresholds stay doubles.
-        X = graph.add("Cast", graph.add("Cast", X, to=_FLOAT), to=_DOUBLE)
+        X = graph.add("Cast", graph.add("Cast", X, to=FLOAT), to=DOUBLE)
     total = _tree_nodes(graph, trees, X)
     if name in FORESTS:
         return graph.add("Div", total, graph.constant([float(len(estimator.estimators_))]))
@@ -279,11 +196,11 @@ def _write_ensemble(graph: Graph, estimator: Any, trees: Trees, X: str) -> str:
         return _after_boosting(graph, estimator, total)
     if name in XGBOOST:
         # Its sums and probabilities are float32, in which a tie is easier had.
-        total = graph.add("Cast", total, to=_FLOAT)
+        total = graph.add("Cast", total, to=FLOAT)
     if name in XGBOOST | LIGHTGBM and hasattr(estimator, "classes_"):
         single = np.float32 if name in XGBOOST else np.float64
         total = _probabilities(graph, total, n_classes=len(estimator.classes_), dtype=single)
-    return graph.add("Cast", total, to=_DOUBLE) if name in XGBOOST else total
+    return graph.add("Cast", total, to=DOUBLE) if name in XGBOOST else total
 
 
 def _after_boosting(graph: Graph, estimator: Any, scores: str) -> str:
@@ -375,20 +292,12 @@ def _attributes(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     return found
 
 
-_FLOAT: Final = 1
-_DOUBLE: Final = 11
 _SUM: Final = 1
 _WRITERS: Final[dict[str, Writer]] = {
     "ColumnTransformer": _write_columns,
-    "FunctionTransformer": _write_function,
     "LogisticRegression": _write_logistic,
     "LogisticRegressionCV": _write_logistic,
-    "MaxAbsScaler": _write_max_abs_scaler,
-    "MinMaxScaler": _write_min_max_scaler,
     "Pipeline": _write_pipeline,
-    "RobustScaler": _write_robust_scaler,
-    "SimpleImputer": _write_imputer,
-    "StandardScaler": _write_standard_scaler,
     "TransformedTargetRegressor": _write_transformed_target,
     "VotingClassifier": _write_voting,
     "VotingRegressor": _write_voting,

@@ -61,16 +61,25 @@ def chosen_version(served: Deployment, selected: Sequence[ModelVersion]) -> Mode
 
 
 def deployment_of(
-    target: Target, version: ModelVersion, digest: str, directory: str, manifest: Manifest | None
+    target: Target,
+    version: ModelVersion,
+    digest: str,
+    directory: str,
+    manifest: Manifest | None,
+    compiled: str = "",
 ) -> Deployment:
-    """Return the deployment of a version whose files are in ``directory``."""
+    """Return the deployment of a version whose files are in ``directory``.
+
+    ``compiled`` is where those are that were compiled of them, empty without any.
+    """
     return Deployment(
         model=target.model,
         name=target.name,
         selector=str(target.selector),
         route=target.route,
-        serving=_status(target, version, digest, manifest, _runtime(directory)),
+        serving=_status(target, version, digest, manifest, runtime_of(directory, compiled)),
         directory=directory,
+        compiled=compiled,
         declared=target.declared,
     )
 
@@ -129,6 +138,13 @@ def problems_of(
 def with_problems(deployment: Deployment, *problems: str) -> Deployment:
     """Return a deployment with these problems instead of its own."""
     return replace(deployment, problems=problems)
+
+
+def runtime_of(directory: str, compiled: str) -> str:
+    """Say which runtime a version has files for; a worker logs it when it takes the other."""
+    reports = (read_parity(Path(folder)) for folder in (directory, compiled) if folder)
+    proved = any(report is not None and report.passed for report in reports)
+    return "compiled" if proved else "native"
 
 
 def instant(seconds: float) -> str:
@@ -195,12 +211,6 @@ def _status(
         metrics={} if manifest is None else manifest.metrics,
         params={} if manifest is None else _params(manifest),
     )
-
-
-def _runtime(directory: str) -> str:
-    """Say which runtime the version has files for; a worker logs it when it takes the other."""
-    report = read_parity(Path(directory))
-    return "compiled" if report is not None and report.passed else "native"
 
 
 def _params(manifest: Manifest) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from greenroom.schema import Column, Columns, Schema
 
 _DAY: Final = "2020-01-01"
 _INSTANT: Final = "2020-01-01T00:00:00Z"
+_TEXT: Final = "text"
+"""Not an empty one, which many an estimator takes for missing."""
 
 
 def example_request(schema: Schema, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def _example(column: Column) -> Any:
         case "category":
             return column.categories[0]
         case other:
-            return {"boolean": False, "string": "", "date": _DAY, "datetime": _INSTANT}[other]
+            return {"boolean": False, "string": _TEXT, "date": _DAY, "datetime": _INSTANT}[other]
 
 
 def _middle(column: Column) -> float:

@@ -9,15 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from greenroom.errors import VersionCorrupt, VersionUnloadable
-from greenroom.model_store import (
-    DIGEST_TAG,
-    LEFT_OUT,
-    ModelStore,
-    Provenance,
-    directory_digest,
-)
+from greenroom.model_store import DIGEST_TAG, ModelStore, Provenance
 from greenroom.registered import READY, ModelVersion
 from greenroom.registry import Registry
+from greenroom.version_files import LEFT_OUT, directory_digest
 
 
 def fetch(registry: Registry, store: ModelStore, version: ModelVersion) -> str:

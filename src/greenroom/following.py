@@ -12,6 +12,7 @@ that something changed, and a model's versions are asked for only then, and from
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ from greenroom.deployments import (
     no_deployment,
     nothing_selected,
     problems_of,
+    runtime_of,
     with_problems,
 )
 from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable, VersionCorrupt
@@ -63,12 +65,14 @@ class _Rejection:
 
     version: str
     digest: str
+    compiled: str
     updated_at_ms: int | None
     problem: str
 
-    def holds_for(self, version: ModelVersion, digest: str) -> bool:
+    def holds_for(self, version: ModelVersion, digest: str, compiled: str) -> bool:
         unchanged = self.updated_at_ms in {None, version.updated_at_ms}
-        return unchanged and (self.version, self.digest) == (version.version, digest)
+        found = version.version, digest, compiled
+        return unchanged and found == (self.version, self.digest, self.compiled)
 
 
 @dataclass(slots=True)
@@ -198,15 +202,18 @@ class Follower:
         with self._lock:
             for followed, rejected in self._matched([deployment]):
                 if rejected.serving is not None:
-                    self._reject(followed, rejected.serving, problem)
+                    self._reject(followed, rejected.serving, rejected.compiled, problem)
 
-    def _reject(self, followed: _Followed, serving: VersionStatus, problem: str) -> None:
+    def _reject(
+        self, followed: _Followed, serving: VersionStatus, compiled: str, problem: str
+    ) -> None:
         target, chosen = followed.target, followed.chosen
         known = chosen is not None and chosen.version == serving.version
         sentence = f"{target.name} version {serving.version} does not load: {problem}"
         followed.rejection = _Rejection(
             version=serving.version,
             digest=serving.digest,
+            compiled=compiled,
             updated_at_ms=chosen.updated_at_ms if chosen is not None and known else None,
             problem=sentence,
         )
@@ -230,14 +237,27 @@ class Follower:
         # Another registry may have selected anything else.
         if record is not None and record.provenance.uri != self._registry.uri:
             return nothing
+        compiled = self._verified_compiled(digest)
         try:
             directory = self._store.verify(digest)
+            runtime = runtime_of(str(directory), compiled)
         except VersionCorrupt as error:
             self._store.discard(digest)
             return no_deployment(target, error.message, error.advice)
         if record is not None:
             followed.fetched = record.provenance, digest
-        return replace(found, directory=str(directory))
+        serving = replace(found.serving, runtime=runtime)
+        return replace(found, directory=str(directory), compiled=compiled, serving=serving)
+
+    def _verified_compiled(self, digest: str) -> str:
+        """Return where what was compiled of a version is; what is harmed is removed."""
+        try:
+            return str(self._store.compiled.verify(digest) or "")
+        except VersionCorrupt as error:
+            # The version itself is whole: its estimator serves.
+            logging.getLogger(__name__).warning("%s", error)
+            self._store.compiled.discard(digest)
+            return ""
 
     def _update(self, followed: _Followed, model: RegisteredModel | None, *, force: bool) -> None:
         """Find out what one target is to serve, where that may have changed."""
@@ -265,21 +285,28 @@ class Follower:
         """Return the deployment of a version, or what was served before and the problem."""
         try:
             digest = self._fetched(followed, version, now_s)
+            compiled = str(self._store.compiled.find(digest) or "")
             rejection = followed.rejection
-            if rejection is not None and rejection.holds_for(version, digest):
+            if rejection is not None and rejection.holds_for(version, digest, compiled):
                 followed.rejection = dataclasses.replace(
                     rejection, updated_at_ms=version.updated_at_ms
                 )
                 return followed.as_before(rejection.problem)
             followed.rejection = None
             directory = self._store.path(digest)
-            manifest = read_manifest(directory)
+            return deployment_of(
+                followed.target,
+                version,
+                digest,
+                str(directory),
+                read_manifest(directory),
+                compiled,
+            )
         except RegistryUnavailable:
             raise
         except GreenroomError as error:
             problem = f"{version.name} version {version.version}: {error.message}"
             return followed.as_before(problem, error.advice or _ANOTHER)
-        return deployment_of(followed.target, version, digest, str(directory), manifest)
 
     def _fetched(self, followed: _Followed, version: ModelVersion, now_s: float) -> str:
         """Return the digest of a version whose files are in the store by then."""

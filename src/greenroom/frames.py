@@ -8,11 +8,12 @@ necessary, it comes from the same function. pandas is imported when a frame is m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
-from greenroom.schema import TIME_KINDS, Columns, Schema
+from greenroom.schema import TIME_KINDS, Columns, Kind, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,61 @@ def to_frame(columns: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
         for name, values in columns.items()
     }
     return pd.DataFrame(series)
+
+
+def signature_frame(columns: Columns, types: Mapping[str, str]) -> pd.DataFrame:
+    """Make a frame of the dtypes that MLflow's signature asks for.
+
+    A column whose values do not all fit its dtype (a missing integer, one beyond 32 bits) keeps
+    its own, as pandas would have it.
+
+    Parameters
+    ----------
+    columns : Columns
+    types : mapping of str to str
+        MLflow's type of each: ``{"age": "long", "income": "double"}``.
+
+    Examples
+    --------
+    >>> frame = signature_frame({"a": np.array([1.0, 2.0])}, {"a": "long"})
+    >>> str(frame.dtypes["a"])
+    'int64'
+    """
+    return to_frame({name: _typed(values, types[name]) for name, values in columns.items()})
+
+
+def single_precision(names: tuple[str, ...], types: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the positions of the columns that a signature's frame holds as float32."""
+    return tuple(place for place, name in enumerate(names) if types[name] == "float")
+
+
+def _typed(values: npt.NDArray[Any], mlflow_type: str) -> npt.NDArray[Any]:
+    dtype = _DTYPES.get(mlflow_type)
+    if dtype is None:
+        return values
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = values.astype(dtype)
+    return values if cast.dtype.kind in "bi" and not np.array_equal(cast, values) else cast
+
+
+MLFLOW_TYPES: Final[Mapping[Kind, str]] = {
+    "number": "double",
+    "integer": "long",
+    "boolean": "boolean",
+    "string": "string",
+    "category": "string",
+    "date": "datetime",
+    "datetime": "datetime",
+}
+"""The kinds of declared columns as the types of a signature."""
+
+_DTYPES: Final = {
+    "boolean": "bool",
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "datetime": "datetime64[ns]",
+}
 
 
 def frame_transformer(

@@ -29,6 +29,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         The version; None when nothing is to be served.
     directory : str
         The version's verified files in the model store.
+    compiled : str
+        What ``greenroom compile`` made of them, where it was called for this version.
     reason, advice : str
         When nothing is served: why, and what to do about it.
     problems : tuple of str
@@ -46,6 +48,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     serving: VersionStatus | None = None
     directory: str = ""
+    compiled: str = ""
     reason: str = ""
     advice: str = ""
     problems: tuple[str, ...] = ()

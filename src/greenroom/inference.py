@@ -46,7 +46,7 @@ take about a tenth of that to wake up."""
 MAX_QUICK_ROWS: Final = 256
 MEASURED_ROWS: Final = 32
 
-Load: TypeAlias = Callable[[Path, Schema | None], Runtime]
+Load: TypeAlias = Callable[[Path, Schema | None, Path | None], Runtime]
 OnLoad: TypeAlias = Callable[[Deployment, float], None]
 
 
@@ -195,7 +195,7 @@ class Engine:
     committed : callable
         Returns the number of the generation that all workers answer from.
     load : callable
-        ``directory, declared columns -> Runtime``.
+        ``directory, declared columns, where what was compiled of it is -> Runtime``.
     on_load : callable, optional
         Told of each version that was loaded and warmed, and how many seconds it took; called in
         the thread that prepares.
@@ -255,8 +255,8 @@ class Engine:
                 began_s = time.perf_counter()
                 served = _served(deployment, loaded, self._load)
                 models[deployment.route] = served
-                if served.runtime is not None and deployment.directory not in loaded:
-                    loaded[deployment.directory] = served.runtime
+                if served.runtime is not None and _files(deployment) not in loaded:
+                    loaded[_files(deployment)] = served.runtime
                     self._on_load(deployment, time.perf_counter() - began_s)
             prepared = LoadedGeneration(generation.number, models)
             with self._changing:
@@ -279,25 +279,33 @@ class Engine:
             if served.runtime is not None
         }
 
-    def _loaded(self) -> dict[str, Runtime]:
-        """Return what is in memory by its directory, which the model store names by digest."""
+    def _loaded(self) -> dict[tuple[str, str], Runtime]:
+        """Return what is in memory by its directories, which the model store names by digest."""
         return {
-            served.deployment.directory: served.runtime
+            _files(served.deployment): served.runtime
             for generation in self._generations.values()
             for served in generation.models.values()
             if served.runtime is not None
         }
 
 
-def _served(deployment: Deployment, loaded: Mapping[str, Runtime], load: Load) -> ServedModel:
+def _files(deployment: Deployment) -> tuple[str, str]:
+    """Return where a runtime is loaded from: the version, and what was compiled of it."""
+    return deployment.directory, deployment.compiled
+
+
+def _served(
+    deployment: Deployment, loaded: Mapping[tuple[str, str], Runtime], load: Load
+) -> ServedModel:
     """Return what answers a deployment's requests, having answered one."""
     if deployment.serving is None:
         return ServedModel(deployment)
     try:
-        runtime = loaded.get(deployment.directory)
+        runtime = loaded.get(_files(deployment))
         if runtime is None:
             declared = Schema(deployment.declared) if deployment.declared else None
-            runtime = load(Path(deployment.directory), declared)
+            compiled = Path(deployment.compiled) if deployment.compiled else None
+            runtime = load(Path(deployment.directory), declared, compiled)
             runtime.warm()
         served = _compiled(deployment, runtime)
         example = example_request(runtime.schema, runtime.example_values)

@@ -7,6 +7,7 @@ it appears whole, by a rename. Laid out as::
     store.json            the format of the store
     versions/<digest>/    a version's files
     records/<digest>.json where they came from, and the SHA-256 of each
+    compiled/<digest>/    what was compiled of it (:mod:`greenroom.compiled_store`)
     selected/<key>.json   what a route served last
     staging/              what is still being downloaded
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 import shutil
 import time
@@ -29,16 +29,22 @@ from uuid import uuid4
 
 import msgspec
 
+from greenroom.compiled_store import CompiledStore
 from greenroom.errors import ProcessError, VersionCorrupt
-from greenroom.fingerprint import CHUNK_BYTES, combined_digest, file_digest
+from greenroom.fingerprint import combined_digest
+from greenroom.version_files import (
+    file_digests,
+    modified_at,
+    move_folder,
+    remove_folder,
+    replace_file,
+    sync_tree,
+)
 
 FORMAT: Final = 1
 STORE_FILE: Final = "store.json"
 DIGEST_TAG: Final = "greenroom.digest"
 """The tag of a version that holds its :func:`directory_digest`, as training wrote the files."""
-
-LEFT_OUT: Final = frozenset({"registered_model_meta"})
-"""Files that MLflow writes when it downloads a version: no part of what was registered."""
 
 ABANDONED_AFTER_S: Final = 24 * 3600.0
 """What is that old in staging was left there by a process that was killed."""
@@ -98,15 +104,17 @@ class ModelStore:
         self._records = root / "records"
         self._selected = root / "selected"
         self._staging = root / "staging"
+        self.compiled = CompiledStore(root / "compiled", self._staging)
+        made = self._versions, self._records, self._selected, self._staging, self.compiled.root
         with self._writing():
-            for folder in (self._versions, self._records, self._selected, self._staging):
+            for folder in made:
                 folder.mkdir(parents=True, exist_ok=True)
             self._check_format()
 
     def _check_format(self) -> None:
         path = self.root / STORE_FILE
         if not path.exists():
-            _replace(path, msgspec.json.encode({"format": FORMAT}))
+            replace_file(path, msgspec.json.encode({"format": FORMAT}))
             return
         try:
             found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])["format"]
@@ -146,11 +154,11 @@ class ModelStore:
         with self._writing():
             files = file_digests(directory)
             digest = combined_digest(files)
-            _sync_tree(directory)
+            sync_tree(directory)
             record = Record(digest=digest, files=files, provenance=provenance)
             # The record first: a version without one would not be known to be whole.
-            _replace(self._records / f"{digest}.json", msgspec.json.encode(record))
-            _move(directory, self._versions / digest)
+            replace_file(self._records / f"{digest}.json", msgspec.json.encode(record))
+            move_folder(directory, self._versions / digest)
         return digest
 
     def path(self, digest: str) -> Path:
@@ -204,27 +212,51 @@ class ModelStore:
         return ""
 
     def discard(self, digest: str) -> None:
-        """Remove a version; one that is not there is no error."""
+        """Remove a version's files; a version that is not there is no error.
+
+        What was compiled of it stays until :meth:`prune` removes both, as the same files may be
+        downloaded again; the record stays with it, by which it is found.
+        """
         path = self.path(digest)
         with self._writing():
-            # Out of the way first, by a rename: nobody sees half of it.
-            away = self._staging / uuid4().hex
-            with contextlib.suppress(FileNotFoundError):
-                path.rename(away)
-            (self._records / f"{digest}.json").unlink(missing_ok=True)
-            shutil.rmtree(away, ignore_errors=True)
+            remove_folder(path, self._staging)
+            if self.compiled.find(digest) is None:
+                (self._records / f"{digest}.json").unlink(missing_ok=True)
+
+    def keep_compiled(self, digest: str, directory: Path) -> Path:
+        """Keep what was compiled of a version, instead of what was before; return where it is.
+
+        Parameters
+        ----------
+        digest : str
+            The version's.
+        directory : Path
+            A folder that :meth:`staging` gave; it is moved.
+
+        Raises
+        ------
+        VersionCorrupt
+            When the version is not in the store any more.
+        """
+        with self._writing():
+            if not self.path(digest).is_dir():
+                raise VersionCorrupt(
+                    "its files were removed from the model store in the meantime",
+                    advice="call the command again, or raise keep_versions",
+                )
+            return self.compiled.add(digest, directory)
 
     def remember(self, key: str, value: msgspec.Struct) -> None:
         """Keep a value under a key, over what was there, so that it survives a restart."""
         with self._writing():
-            _replace(self._selected / f"{quote(key, safe='')}.json", msgspec.json.encode(value))
+            replace_file(self._selected / f"{quote(key, safe='')}.json", msgspec.json.encode(value))
 
     def recall(self, key: str, kind: type[_T]) -> _T | None:
         """Return what was remembered under a key; None when there is nothing that can be read."""
         return _read(self._selected / f"{quote(key, safe='')}.json", kind)
 
     def prune(self, keep: int, in_use: Collection[str]) -> list[str]:
-        """Remove old versions, and return their digests.
+        """Remove old versions, with what was compiled of them, and return their digests.
 
         Parameters
         ----------
@@ -235,7 +267,7 @@ class ModelStore:
         """
         by_name: dict[str, list[tuple[float, str]]] = {}
         for record in self._all_records():
-            added_at = _modified_at(self._records / f"{record.digest}.json")
+            added_at = modified_at(self._records / f"{record.digest}.json")
             by_name.setdefault(record.provenance.name, []).append((added_at, record.digest))
         removed = [
             digest
@@ -244,6 +276,7 @@ class ModelStore:
             if digest not in in_use
         ]
         for digest in removed:
+            self.compiled.discard(digest)
             self.discard(digest)
         self._clear_staging()
         return removed
@@ -254,7 +287,7 @@ class ModelStore:
 
     def _clear_staging(self) -> None:
         for folder in self._staging.iterdir():
-            if time.time() - _modified_at(folder) > ABANDONED_AFTER_S:
+            if time.time() - modified_at(folder) > ABANDONED_AFTER_S:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -275,90 +308,12 @@ class ModelStore:
             ) from error
 
 
-def directory_digest(directory: Path) -> str:
-    """Return one SHA-256 for a version's files, by their paths and contents, in hexadecimal.
-
-    The same before it is logged, and after it was registered and downloaded: files that MLflow
-    writes on the way (:data:`LEFT_OUT`) do not count.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "model.pkl").write_bytes(b"...")
-    ...     before = directory_digest(Path(folder))
-    ...     _ = Path(folder, "registered_model_meta").write_bytes(b"version: 1")
-    ...     directory_digest(Path(folder)) == before
-    True
-    """
-    return combined_digest(file_digests(directory))
-
-
-def file_digests(directory: Path) -> dict[str, str]:
-    """Return the SHA-256 of each of a version's files, by path relative to ``directory``."""
-    return {
-        path.relative_to(directory).as_posix(): file_digest(_chunks(path))
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.relative_to(directory).as_posix() not in LEFT_OUT
-    }
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or as it was before, also after a power cut."""
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _move(directory: Path, target: Path) -> None:
-    try:
-        directory.rename(target)
-    except OSError as error:
-        # Another process was first, with the same files: digests say so.
-        if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
-            raise
-    _sync(target.parent)
-
-
-def _sync_tree(directory: Path) -> None:
-    for path in (*directory.rglob("*"), directory):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read(path: Path, kind: type[_T]) -> _T | None:
     """Read a small JSON file; None when it is missing, or was written by another release."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-
-
-def _modified_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _existing(path: Path) -> Path:

@@ -8,6 +8,7 @@ is the slow part of answering one row. How an estimator comes out of a version's
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,6 +50,8 @@ class NativeRuntime:
         What is called with ``frame(columns)``, or with an array.
     frame : callable
         ``columns -> X``, what the estimator was fitted on.
+    array : callable, optional
+        What is done with an array before it enters instead of a frame; default: nothing.
     manifest : Manifest, optional
     features : FeaturesModule, optional
     inputs : tuple of str, optional
@@ -71,6 +74,7 @@ class NativeRuntime:
         task: Task,
         apply: Apply,
         frame: Callable[[Columns], Any] = to_frame,
+        array: Callable[[npt.NDArray[np.float64]], npt.NDArray[Any]] | None = None,
         manifest: Manifest | None = None,
         features: FeaturesModule | None = None,
         inputs: tuple[str, ...] = (),
@@ -82,6 +86,7 @@ class NativeRuntime:
         self.expands = self._expand is not None
         self._apply = apply
         self._frame = frame
+        self._array = array
         self._features = features
         self._inputs = inputs or schema.names
         self._by_array = False
@@ -120,7 +125,7 @@ class NativeRuntime:
         if any(values.dtype.kind not in "fiub" for values in entering.values()):
             return
         try:
-            self._by_array = _equal(expected, self._apply(matrix(entering)))
+            self._by_array = _equal(expected, self.predict_matrix(matrix(entering)))
         except Exception:  # noqa: BLE001 - whatever it is: this estimator does not take arrays
             return
         plain = self._features is None and self._inputs == self.schema.names
@@ -139,11 +144,13 @@ class NativeRuntime:
     def predict_rows(self, columns: Columns) -> Predictions:
         """Answer rows as they are in the data: after ``expand`` and before ``features``."""
         entering = self._entering(columns)
-        return self._apply(matrix(entering) if self._by_array else self._frame(entering))
+        if self._by_array:
+            return self.predict_matrix(matrix(entering))
+        return self._apply(self._frame(entering))
 
     def predict_matrix(self, X: npt.NDArray[np.float64]) -> Predictions:
         """Answer rows of shape (n_samples, n_columns), in the schema's order."""
-        return self._apply(X)
+        return self._apply(X if self._array is None else self._array(X))
 
     def warm(self) -> None:
         """Predict an example the way a request is, and check what comes out.
@@ -191,6 +198,12 @@ class NativeRuntime:
             column.name: _plain(columns[column.name][0], column.kind) for column in self.schema
         }
         return self._expand(request) if self._expand is not None else columns
+
+
+def quieten_feature_names() -> None:
+    """Silence scikit-learn where names and their absence meet; the columns' order is ours."""
+    for message in ("X does not have valid feature names", "X has feature names"):
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
 
 
 def _example(schema: Schema, given: Mapping[str, Any] | None) -> Rows:

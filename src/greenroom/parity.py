@@ -10,16 +10,18 @@ A report tells shapes and differences, never a row.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.placing import STEPS, Placed, threshold_rows
+from greenroom.drawing import with_missing
+from greenroom.placing import STEPS, Placed, beside, threshold_rows
 from greenroom.predictions import Predictions
+from greenroom.progress import OnProgress, silent
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 Answer: TypeAlias = Callable[[Matrix], Predictions]
@@ -54,8 +56,9 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     ``rows`` are numbers of rows by kind. ``largest_difference`` is of probabilities, or of values
     in relation to their size (:func:`prove`). ``refuses_missing`` are positions of the columns in
     which the estimator takes no missing value, ``largest_accepted`` the largest magnitude that it
-    takes; the compiled runtime refuses the same. The digests are SHA-256 of the graph and of the
-    rows that are checked whenever it loads.
+    takes; the compiled runtime refuses the same. ``columns`` and ``classes`` are the columns of a
+    request and a classifier's labels, for a version that does not carry them itself. The digests
+    are SHA-256 of the graph and of the rows that are checked whenever it loads.
     """
 
     format: int = 1
@@ -70,6 +73,8 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     refuses_missing: tuple[int, ...] = ()
     largest_accepted: float = _MAGNITUDES[-1]
     outputs: str = ""
+    columns: tuple[str, ...] = ()
+    classes: tuple[Any, ...] = ()
     onnxruntime: str = ""
     graph_digest: str = ""
     check_digest: str = ""
@@ -81,8 +86,12 @@ def prove(
     sample: Matrix,
     ensembles: tuple[Placed, ...] = (),
     *,
+    kind: str = "reference",
+    known: Mapping[int, Sequence[float]] | None = None,
+    most_thresholds: int = MOST_THRESHOLDS,
     budget_s: float = BUDGET_S,
     seed: int = 0,
+    on_progress: OnProgress = silent,
 ) -> ParityReport:
     """Compare two runtimes where they would differ if they did.
 
@@ -94,30 +103,42 @@ def prove(
     native, compiled : callable
         ``X -> predictions``; a ValueError of ``native`` means that it refuses the rows.
     sample : ndarray of shape (n_samples, n_features)
-        Rows of the data, as they enter the estimator.
+        Rows of the data, or drawn ones, as they enter the estimator.
     ensembles : tuple of Placed, optional
         Whose thresholds rows are placed on.
+    kind : str, optional
+        What the report calls the sample's rows.
+    known : mapping of int to sequence of float, optional
+        By position of a column, values that rows are placed on and beside.
+    most_thresholds : int, optional
+        How many thresholds are taken; with more, the same share of every feature's.
     budget_s : float, optional
         After so long no more thresholds are taken; the report says how many were.
+    on_progress : callable, optional
     """
     comparison = _Comparison(native, compiled, _spread(native(sample)))
     rng = np.random.default_rng(seed)
     deadline = time.monotonic() + budget_s
-    comparison.add("reference", sample)
+    on_progress("comparing answers", None)
+    comparison.add(kind, sample)
     comparison.add("beyond the range", _beyond(sample, rng))
-    refuses_missing = tuple(_refusing_missing(comparison, sample))
+    for position, values in (known or {}).items():
+        comparison.add("categories", _on_and_beside(sample, position, values, rng))
+    refuses_missing = _refusing_missing(comparison, sample, rng)
     largest = _largest_accepted(comparison, sample)
-    thresholds = proved = 0
+    thresholds = proved = taken_in_all = 0
     for ensemble in ensembles:
         rows, n_splits = threshold_rows(
-            ensemble, sample, rng, most=MOST_THRESHOLDS // len(ensembles)
+            ensemble, sample, rng, most=most_thresholds // len(ensembles)
         )
         thresholds += n_splits
+        taken_in_all += len(rows) // STEPS
         for chunk in _chunks(rows):
             with np.errstate(invalid="ignore"):
                 taken = chunk[~(np.abs(chunk) > largest).any(axis=1)]
             comparison.add("thresholds", taken)
             proved += len(chunk) // STEPS
+            on_progress("comparing answers beside thresholds", proved / taken_in_all)
             if time.monotonic() > deadline:
                 break
     return ParityReport(
@@ -220,8 +241,20 @@ def _beyond(sample: Matrix, rng: np.random.Generator) -> Matrix:
     return rows
 
 
-def _refusing_missing(comparison: _Comparison, sample: Matrix) -> Iterator[int]:
-    """Compare with each column missing, and yield those that may not be."""
+def _on_and_beside(
+    sample: Matrix, position: int, values: Sequence[float], rng: np.random.Generator
+) -> Matrix:
+    """Return rows whose column is each of some values, and the steps beside it."""
+    steps = beside(np.asarray(values, dtype=np.float64)).ravel()
+    rows = sample[rng.integers(len(sample), size=len(steps))]
+    rows[:, position] = steps
+    return rows
+
+
+def _refusing_missing(
+    comparison: _Comparison, sample: Matrix, rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Compare with each column missing, and return those that may not be."""
     refusing = []
     for position in range(sample.shape[1]):
         rows = sample[:20].copy()
@@ -232,7 +265,9 @@ def _refusing_missing(comparison: _Comparison, sample: Matrix) -> Iterator[int]:
     allowed = [position for position in range(sample.shape[1]) if position not in refusing]
     several[:, allowed] = np.nan
     comparison.add("missing values", several)
-    yield from refusing
+    if allowed:
+        comparison.add("missing values", with_missing(sample[:500], allowed, rng))
+    return tuple(refusing)
 
 
 def _largest_accepted(comparison: _Comparison, sample: Matrix) -> float:

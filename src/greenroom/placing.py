@@ -8,7 +8,8 @@ Comparing answers is :mod:`greenroom.parity`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -18,14 +19,12 @@ import numpy.typing as npt
 from greenroom.boosters import find_trees
 from greenroom.ensembles import Trees
 from greenroom.errors import NotConvertible
+from greenroom.passages import Passage
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
-Transform: TypeAlias = Callable[[Matrix], Matrix]
 
 STEPS: Final = 8
 """Rows made for each threshold by :func:`beside`."""
-
-_SCALERS: Final = frozenset({"StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,52 +32,81 @@ class Placed:
     """An ensemble, and the way from the estimator's columns to the ensemble's and back."""
 
     trees: Trees
-    forward: Transform
-    backward: Transform
+    passage: Passage
+    n_features: int
 
 
-def ensembles_in(
-    estimator: Any, forward: Transform = lambda X: X, backward: Transform = lambda X: X
-) -> Iterator[Placed]:
+def ensembles_in(estimator: Any, passage: Passage | None = None) -> Iterator[Placed]:
     """Find the ensembles inside an estimator.
+
+    Parameters
+    ----------
+    passage : Passage, optional
+        How columns come to it; default: as they are.
 
     Raises
     ------
     NotConvertible
-        When one stands behind a step through which a threshold cannot be followed back.
+        When one has trees that are not known.
     """
+    passage = passage or Passage()
     trees = find_trees(estimator)
     if trees is not None:
-        yield Placed(trees, forward, backward)
+        yield Placed(trees, passage, int(estimator.n_features_in_))
     elif hasattr(estimator, "steps"):
         for _, step in estimator.steps[:-1]:
-            forward, backward = _through(step, forward, backward)
-        yield from ensembles_in(estimator.steps[-1][1], forward, backward)
+            passage = passage.through(step)
+        yield from ensembles_in(estimator.steps[-1][1], passage)
     elif hasattr(estimator, "regressor_"):
-        yield from ensembles_in(estimator.regressor_, forward, backward)
+        yield from ensembles_in(estimator.regressor_, passage)
     elif hasattr(estimator, "estimators_"):
         for member in estimator.estimators_:
-            yield from ensembles_in(member, forward, backward)
+            yield from ensembles_in(member, passage)
 
 
-def _through(step: Any, forward: Transform, backward: Transform) -> tuple[Transform, Transform]:
-    if step is None or step == "passthrough":
-        return forward, backward
-    name = type(step).__name__
+def landmarks(estimator: Any, n_features: int, *, most: int = 64) -> Matrix:
+    """Return values that an estimator itself tells of its columns.
 
-    def unscaled(Z: Matrix) -> Matrix:
-        return backward(np.asarray(step.inverse_transform(Z.copy()), dtype=np.float64))
+    Thresholds of its trees, evenly chosen, and what its first scalers were fitted on: from three
+    deviations below the middle to three above.
 
-    def unfollowed(Z: Matrix) -> Matrix:
-        del Z
-        raise NotConvertible(f"thresholds cannot be followed back through {name}")
+    Parameters
+    ----------
+    n_features : int
+        How many columns enter it.
+    most : int, optional
+        How many thresholds of a column are taken.
 
-    def onward(X: Matrix) -> Matrix:
-        return np.asarray(step.transform(forward(X)), dtype=np.float64)
+    Returns
+    -------
+    ndarray of shape (n_landmarks, n_features)
+        NaN where nothing is known; of other estimators no row.
+    """
+    found = [np.empty((0, n_features))]
+    with suppress(NotConvertible):
+        passage = Passage()
+        steps = getattr(estimator, "steps", ())
+        for _, step in steps[:-1]:
+            passage = passage.through(step)
+        width = getattr(estimator.steps[-1][1], "n_features_in_", n_features) if steps else 0
+        deviations = np.linspace(-3.0, 3.0, 13)
+        if steps:
+            found.append(passage.backward(np.tile(deviations[:, None], (1, width))))
+        found += [
+            placed.passage.backward(_some_thresholds(placed.trees, placed.n_features, most))
+            for placed in ensembles_in(estimator)
+        ]
+    return np.concatenate(found)
 
-    if name == "SimpleImputer":
-        return onward, backward
-    return onward, unscaled if name in _SCALERS else unfollowed
+
+def _some_thresholds(trees: Trees, n_features: int, most: int) -> Matrix:
+    found = np.full((most, n_features), np.nan)
+    splits = trees.splits
+    splits = splits[np.isfinite(trees.threshold[splits])]
+    for feature in np.unique(trees.feature[splits]):
+        thresholds = trees.threshold[splits[trees.feature[splits] == feature]]
+        found[:, feature] = np.quantile(thresholds, np.linspace(0.0, 1.0, most))
+    return found
 
 
 def threshold_rows(
@@ -102,16 +130,19 @@ def threshold_rows(
     """
     trees = placed.trees
     chosen = _chosen(trees, rng, most)
+    # What an indicator or an encoder made of a column has no values beside its threshold.
+    chosen = chosen[placed.passage.column_of(trees.feature[chosen]) >= 0]
     if not len(chosen):
-        return np.empty((0, sample.shape[1])), 0
+        return np.empty((0, sample.shape[1])), len(trees.splits)
     bases = sample[rng.integers(len(sample), size=len(chosen))]
-    inside = _reaching(trees, chosen, placed.forward(bases))
+    inside = _reaching(trees, chosen, placed.passage.forward(bases))
     features, each = trees.feature[chosen], np.arange(len(chosen))
     inside[each, features] = trees.threshold[chosen]
-    rows = placed.backward(inside)
-    values = beside(rows[each, features])
+    rows = placed.passage.backward(inside)
+    columns = placed.passage.column_of(features)
+    values = beside(rows[each, columns])
     repeated = np.repeat(rows, STEPS, axis=0)
-    repeated[np.arange(len(repeated)), np.repeat(features, STEPS)] = values.ravel()
+    repeated[np.arange(len(repeated)), np.repeat(columns, STEPS)] = values.ravel()
     return repeated, len(trees.splits)
 
 

@@ -2,16 +2,14 @@
 
 A runtime takes rows and gives predictions, whatever the version was made with. There are two kinds.
 *compiled*: a version's graph, where it was proved to answer as the estimator does. *native*: the
-estimator itself, unpickled without MLflow; models of other flavours through MLflow's ``pyfunc``,
-which is imported for them alone. Decoding requests is
-:mod:`greenroom.request`'s business, and which versions are loaded :mod:`greenroom.inference`'s.
+estimator itself, unpickled without MLflow. What Greenroom did not train is
+:mod:`greenroom.foreign`'s business, decoding requests :mod:`greenroom.request`'s, and which
+versions are loaded :mod:`greenroom.inference`'s.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import warnings
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,29 +18,24 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.booster_files import booster_flavor, load_booster, names_features
 from greenroom.compiled import CompiledRuntime, open_graph, read_parity
 from greenroom.errors import AppError, VersionCorrupt, VersionUnloadable
 from greenroom.evidence import read_reference
 from greenroom.features import FeaturesModule, features_digest, load_features
-from greenroom.frames import to_frame
+from greenroom.foreign import foreign_columns, foreign_example, open_foreign, serve_foreign
+from greenroom.graphs import CompiledGraph
 from greenroom.manifest import FEATURES_FILE, REFERENCE_FILE, Manifest, read_manifest
 from greenroom.mlmodel import MlModel, read_mlmodel
-from greenroom.native import Apply, NativeRuntime
+from greenroom.native import NativeRuntime, quieten_feature_names
+from greenroom.parity import ParityReport
 from greenroom.predictions import Predictions
-from greenroom.schema import Columns, Kind, Schema, matrix, n_rows, take
-from greenroom.task import TASKS, Task, classification, regression
-from greenroom.unpickling import (
-    allow_unpickling,
-    check_packages,
-    load_estimator,
-    named_failures,
-)
+from greenroom.schema import Columns, Schema, n_rows, take
+from greenroom.task import TASKS, Task
+from greenroom.unpickling import load_estimator
 
 Trust: TypeAlias = Literal["any", "onnx"]
 """What may run: whatever is registered, or graphs and the installed app's own features alone."""
 
-PYFUNC: Final = "python_function"
 COMPARED_ROWS: Final = 256
 """On how many rows of the reference sample an array must answer as a DataFrame does."""
 
@@ -95,6 +88,7 @@ class Runtime(Protocol):
 def load_runtime(
     directory: Path,
     declared: Schema | None = None,
+    compiled: Path | None = None,
     *,
     trust: Trust = "any",
     features_digests: Collection[str] = (),
@@ -111,6 +105,9 @@ def load_runtime(
     declared : Schema, optional
         The columns of a request, for a version whose signature does not name them; one that
         does goes by its own.
+    compiled : Path, optional
+        What ``greenroom compile`` made of the version; one that was compiled when it was trained
+        goes by its own.
     trust : {"any", "onnx"}, optional
         With ``onnx`` nothing is unpickled: a version without a proved graph is refused, and so is
         one whose features are not among ``features_digests``.
@@ -126,21 +123,19 @@ def load_runtime(
     """
     model = read_mlmodel(directory)
     manifest = read_manifest(directory)
-    _quieten_feature_names()
+    quieten_feature_names()
     if trust == "onnx":
-        return _compiled_only(directory, manifest, features_digests)
-    if manifest is None:
-        return _trained_elsewhere(model, declared)
+        return _compiled_only(model, manifest, declared, compiled, features_digests)
     try:
-        found = _compiled(directory, manifest)
+        found = _compiled(model, manifest, declared, compiled)
     except VersionUnloadable as error:
         # Not silent, and no other model: the estimator that the graph was made of.
         logging.getLogger(__name__).warning("%s; its estimator serves", error.message)
         found = None
-    return found or _trained_here(model, manifest)
+    return found or _native(model, manifest, declared)
 
 
-def load_native(directory: Path) -> Runtime:
+def load_native(directory: Path, declared: Schema | None = None) -> NativeRuntime:
     """Load a version's own estimator, whether or not there is a graph of it.
 
     Raises
@@ -149,13 +144,22 @@ def load_native(directory: Path) -> Runtime:
         As :func:`load_runtime`.
     """
     model = read_mlmodel(directory)
-    manifest = read_manifest(directory)
-    _quieten_feature_names()
-    return _trained_elsewhere(model, None) if manifest is None else _trained_here(model, manifest)
+    quieten_feature_names()
+    return _native(model, read_manifest(directory), declared)
+
+
+def _native(model: MlModel, manifest: Manifest | None, declared: Schema | None) -> NativeRuntime:
+    if manifest is None:
+        return serve_foreign(open_foreign(model, declared))
+    return _trained_here(model, manifest)
 
 
 def _compiled_only(
-    directory: Path, manifest: Manifest | None, features_digests: Collection[str]
+    model: MlModel,
+    manifest: Manifest | None,
+    declared: Schema | None,
+    compiled: Path | None,
+    features_digests: Collection[str],
 ) -> CompiledRuntime:
     """Load a version without running any code of its own."""
     digest = manifest.features_digest if manifest is not None else ""
@@ -164,27 +168,91 @@ def _compiled_only(
             "its features are not those of the installed app, and trust is onnx",
             advice="install the app that it was trained with, or set GREENROOM_TRUST=any",
         )
-    found = _compiled(directory, manifest) if manifest is not None else None
+    found = _compiled(model, manifest, declared, compiled)
     if found is None:
-        report = read_parity(directory)
+        report = read_parity(model.directory)
         reason = report.reason if report is not None else "nothing was compiled when it was trained"
         raise VersionUnloadable(
             f"it has no compiled runtime, and trust is onnx: {reason}",
-            advice="train it again with an estimator that compiles, or set GREENROOM_TRUST=any",
+            advice="call `greenroom compile` for it on this machine, train it again with an "
+            "estimator that compiles, or set GREENROOM_TRUST=any",
         )
     return found
 
 
-def _compiled(directory: Path, manifest: Manifest) -> CompiledRuntime | None:
+def _compiled(
+    model: MlModel, manifest: Manifest | None, declared: Schema | None, compiled: Path | None
+) -> CompiledRuntime | None:
     """Load a version's graph; None where there is none, or its proof failed."""
-    report = read_parity(directory)
+    if manifest is None:
+        return None if compiled is None else _foreign_compiled(model, declared, compiled)
+    report = read_parity(model.directory)
+    folder = model.directory
+    if (report is None or not report.passed) and compiled is not None:
+        report, folder = _beside(compiled), compiled
     if report is None or not report.passed:
         return None
-    graph = open_graph(directory, manifest, report)
-    return CompiledRuntime(manifest, _task(manifest), graph, _features(directory, manifest))
+    beside = folder is not model.directory
+    graph = _opened(folder, manifest.classes, report, beside=beside)
+    return CompiledRuntime(
+        schema=manifest.request_schema,
+        task=task_of(manifest),
+        graph=graph,
+        manifest=manifest,
+        features=features_of(model.directory, manifest),
+        inputs=manifest.inputs,
+        example=manifest.example,
+    )
 
 
-def _task(manifest: Manifest) -> Task:
+def _foreign_compiled(
+    model: MlModel, declared: Schema | None, compiled: Path
+) -> CompiledRuntime | None:
+    """Load the graph of a version that Greenroom did not train, on the columns it was proved on."""
+    report = _beside(compiled)
+    if report is None or not report.passed:
+        return None
+    schema, _ = foreign_columns(model, declared)
+    if schema.names != report.columns:
+        raise VersionUnloadable(
+            "it was compiled for other columns than it is to be served with",
+            advice="call `greenroom compile` with the same --schema",
+        )
+    return CompiledRuntime(
+        schema=schema,
+        task=TASKS["classification" if report.outputs == "probabilities" else "regression"],
+        graph=_opened(compiled, report.classes, report, beside=True),
+        example=foreign_example(model),
+    )
+
+
+def _beside(compiled: Path) -> ParityReport | None:
+    """Read the report of what stands beside a version; where that is harmed, the version is not."""
+    try:
+        return read_parity(compiled)
+    except VersionCorrupt as error:
+        raise VersionUnloadable(error.message, advice=error.advice) from error
+
+
+def _opened(
+    folder: Path, classes: tuple[Any, ...], report: ParityReport, *, beside: bool
+) -> CompiledGraph:
+    try:
+        return open_graph(folder, classes, report)
+    except VersionCorrupt as error:
+        if not beside:
+            raise
+        raise VersionUnloadable(error.message, advice=error.advice) from error
+
+
+def task_of(manifest: Manifest) -> Task:
+    """Return the task of a version.
+
+    Raises
+    ------
+    VersionUnloadable
+        When it is one of a later Greenroom.
+    """
     task = TASKS.get(manifest.task)
     if task is None:
         raise VersionUnloadable(
@@ -195,22 +263,18 @@ def _task(manifest: Manifest) -> Task:
 
 
 def _trained_here(model: MlModel, manifest: Manifest) -> NativeRuntime:
-    task = _task(manifest)
-    features = _features(model.directory, manifest)
-    estimator = load_estimator(model)
-    if features is not None:
-        # The steps before are what lets plain MLflow apply the version to raw columns.
-        estimator = estimator.steps[-1][1]
+    task = task_of(manifest)
+    features = features_of(model.directory, manifest)
     runtime = NativeRuntime(
         schema=manifest.request_schema,
         task=task,
-        apply=partial(task.predict, estimator),
+        apply=partial(task.predict, estimator_of(model, features)),
         manifest=manifest,
         features=features,
         inputs=manifest.inputs,
         example=manifest.example,
     )
-    rows = _reference_rows(model.directory, manifest)
+    rows = reference_rows(model.directory, manifest, COMPARED_ROWS)
     if rows is None and not runtime.expands:
         rows = runtime.example.columns()
     if rows is not None:
@@ -218,7 +282,31 @@ def _trained_here(model: MlModel, manifest: Manifest) -> NativeRuntime:
     return runtime
 
 
-def _features(directory: Path, manifest: Manifest) -> FeaturesModule | None:
+def estimator_of(model: MlModel, features: FeaturesModule | None) -> Any:
+    """Unpickle the estimator that a training of Greenroom's fitted.
+
+    Raises
+    ------
+    VersionCorrupt, VersionUnloadable
+        As :func:`greenroom.unpickling.load_estimator`.
+    """
+    estimator = load_estimator(model)
+    if features is None:
+        return estimator
+    # The steps before are what lets plain MLflow apply the version to raw columns.
+    return estimator.steps[-1][1]
+
+
+def features_of(directory: Path, manifest: Manifest) -> FeaturesModule | None:
+    """Load a version's own features; None where it has none.
+
+    Raises
+    ------
+    VersionCorrupt
+        When they are not those that it was trained with.
+    VersionUnloadable
+        When they cannot be imported here.
+    """
     if not manifest.features_digest:
         return None
     try:
@@ -234,147 +322,10 @@ def _features(directory: Path, manifest: Manifest) -> FeaturesModule | None:
         raise VersionUnloadable(error.message, advice=error.advice) from error
 
 
-def _reference_rows(directory: Path, manifest: Manifest) -> Columns | None:
+def reference_rows(directory: Path, manifest: Manifest, most: int) -> Columns | None:
+    """Read the first rows of a version's reference sample; None where it has none."""
     path = directory / REFERENCE_FILE
     if not path.exists():
         return None
     columns, _, _ = read_reference(path, manifest.schema, manifest.classes)
-    return take(columns, np.arange(min(COMPARED_ROWS, n_rows(columns))))
-
-
-def _trained_elsewhere(model: MlModel, declared: Schema | None) -> NativeRuntime:
-    """Serve a model of MLflow's own flavours, on a DataFrame of the signature's types."""
-    schema, types = _columns(model, declared)
-    task, apply, by_name = _applied(model)
-    rows = model.example_rows()
-    return NativeRuntime(
-        schema=schema,
-        task=task,
-        apply=apply,
-        frame=partial(_typed_frame, types=types) if by_name else matrix,
-        example=rows[0] if rows else None,
-    )
-
-
-def _columns(model: MlModel, declared: Schema | None) -> tuple[Schema, Mapping[str, str]]:
-    """Return the columns of a request, and MLflow's type of each."""
-    if declared is None or model.named:
-        return model.schema(), model.types
-    return declared, {column.name: _TYPES[column.kind] for column in declared}
-
-
-def _applied(model: MlModel) -> tuple[Task, Apply, bool]:
-    """Return the task, how the model is applied, and whether it knows its columns by name.
-
-    The library's own estimator where there is one: MLflow's ``pyfunc`` checks every column with
-    pandas, and gives a classifier's labels alone.
-    """
-    pyfunc = model.flavors.get(PYFUNC, {})
-    sklearn = model.flavors.get("sklearn")
-    if sklearn is not None and pyfunc.get("loader_module", "mlflow.sklearn") == "mlflow.sklearn":
-        estimator = load_estimator(model) if not sklearn.get("code") else _through_sklearn(model)
-        return *_of_estimator(estimator), True
-    booster = booster_flavor(model)
-    if booster and not model.flavors[booster].get("code"):
-        estimator = load_booster(model, booster)
-        return *_of_estimator(estimator), names_features(estimator)
-    if not pyfunc:
-        raise VersionUnloadable(
-            f"it has no flavour that can be served, only {', '.join(model.flavors) or 'none'}",
-            advice="log it with a flavour that has python_function",
-        )
-    return regression, _through_pyfunc(model), True
-
-
-def _of_estimator(estimator: Any) -> tuple[Task, Apply]:
-    """Return the task that an estimator's methods show, and how it is applied."""
-    if getattr(estimator, "classes_", None) is None:
-        return regression, partial(regression.predict, estimator)
-    if not hasattr(estimator, "predict_proba"):
-        return classification, partial(classification.predict, estimator)
-
-    def apply(X: Any) -> Predictions:
-        # Its own labels: some classifiers do not answer with the most probable class.
-        found = classification.predict(estimator, X)
-        labels = np.asarray(estimator.predict(X))
-        return Predictions(found.outputs | {"prediction": labels}, found.classes)
-
-    return classification, apply
-
-
-def _through_sklearn(model: MlModel) -> Any:
-    """Load a model that carries code of its own, which MLflow puts on the module path."""
-    allow_unpickling()
-    check_packages(model)
-    return named_failures(model, "its estimator", lambda: _mlflow_sklearn(model.directory))
-
-
-def _mlflow_sklearn(directory: Path) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow.sklearn
-
-    return mlflow.sklearn.load_model(str(directory))
-
-
-def _through_pyfunc(model: MlModel) -> Apply:
-    allow_unpickling()
-    check_packages(model)
-    loaded = named_failures(model, "its python_function", lambda: _mlflow_pyfunc(model.directory))
-    return lambda X: _one_output(loaded.predict(X))
-
-
-def _mlflow_pyfunc(directory: Path) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow.pyfunc
-
-    return mlflow.pyfunc.load_model(str(directory), suppress_warnings=True)
-
-
-def _one_output(answer: Any) -> Predictions:
-    """Take what a python_function answers: numbers or labels, one for each row."""
-    values = np.asarray(answer)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1:
-        raise VersionUnloadable(
-            f"it answers an array of shape {values.shape}, where one value for each row is served"
-        )
-    return Predictions({"prediction": values})
-
-
-def _typed_frame(columns: Columns, *, types: Mapping[str, str]) -> Any:
-    """Make a DataFrame of the dtypes that MLflow's signature asks for."""
-    return to_frame({name: _typed(values, types[name]) for name, values in columns.items()})
-
-
-def _typed(values: npt.NDArray[Any], mlflow_type: str) -> npt.NDArray[Any]:
-    dtype = _DTYPES.get(mlflow_type)
-    if dtype is None or (np.dtype(dtype).kind in "bi" and np.isnan(values).any()):
-        return values
-    return values.astype(dtype)
-
-
-_TYPES: Final[Mapping[Kind, str]] = {
-    "number": "double",
-    "integer": "long",
-    "boolean": "boolean",
-    "string": "string",
-    "category": "string",
-    "date": "datetime",
-    "datetime": "datetime",
-}
-"""The kinds of declared columns as the types of a signature."""
-
-_DTYPES: Final = {
-    "boolean": "bool",
-    "integer": "int32",
-    "long": "int64",
-    "float": "float32",
-    "datetime": "datetime64[ns]",
-}
-
-
-def _quieten_feature_names() -> None:
-    """Silence scikit-learn where names and their absence meet; the columns' order is ours."""
-    for message in ("X does not have valid feature names", "X has feature names"):
-        warnings.filterwarnings("ignore", message=message, category=UserWarning)
+    return take(columns, np.arange(min(most, n_rows(columns))))

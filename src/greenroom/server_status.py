@@ -77,6 +77,7 @@ def without_version(deployment: Deployment, problem: str) -> Deployment:
         deployment,
         serving=None,
         directory="",
+        compiled="",
         reason=f"{deployment.name} version {version} does not load: {problem}",
         advice="promote another version",
     )

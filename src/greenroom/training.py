@@ -42,7 +42,7 @@ from greenroom.manifest import (
     Manifest,
     write_manifest,
 )
-from greenroom.model_store import DIGEST_TAG, directory_digest
+from greenroom.model_store import DIGEST_TAG
 from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
@@ -50,6 +50,7 @@ from greenroom.registry import ModelVersion, Registry
 from greenroom.schema import take
 from greenroom.settings import Settings
 from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
+from greenroom.version_files import directory_digest
 
 if TYPE_CHECKING:
     from greenroom.features import FeaturesModule

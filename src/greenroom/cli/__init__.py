@@ -3,7 +3,8 @@
 Each command is a function in a module named after what it is about; what a command needs is
 imported when it runs, so that ``greenroom --help`` is quick. Every command ends with exit status 0
 or with one line that says what failed, for which object, and what to do next: status 1, or 3 when
-a gate refused a promotion that was asked for; 2 is for a command line that cannot be read.
+what was asked for was judged and refused (a promotion by its gate, a compiled runtime by its
+proof); 2 is for a command line that cannot be read.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from collections.abc import Sequence
 import click
 
 from greenroom import __version__
+from greenroom.cli.compiling import compile_
 from greenroom.cli.lifecycle import history, promote, rollback
 from greenroom.cli.project import check, new
 from greenroom.cli.running import serve, up
 from greenroom.cli.server import restart, status
 from greenroom.cli.terminal import print_error
 from greenroom.cli.training import reproduce, train
-from greenroom.errors import GreenroomError, PromotionRefused
+from greenroom.errors import GreenroomError, NotConvertible, PromotionRefused
 
 REFUSED = 3
-"""The exit status of ``greenroom promote`` when the gate said no."""
+"""The exit status when ``greenroom promote``'s gate, or ``greenroom compile``'s proof, said no."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,6 +42,7 @@ for command in (
     new,
     check,
     train,
+    compile_,
     reproduce,
     promote,
     rollback,
@@ -63,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = cli.main(args=words, prog_name="greenroom", standalone_mode=False)
     except GreenroomError as error:
-        _end(error, REFUSED if isinstance(error, PromotionRefused) else 1, "--debug" in words)
+        refused = isinstance(error, PromotionRefused | NotConvertible)
+        _end(error, REFUSED if refused else 1, "--debug" in words)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
