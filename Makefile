@@ -3,9 +3,10 @@
 PYTHON ?= python3
 APP ?= breast_cancer
 BIN := .venv/bin
+CLIENTS := tests/clients/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-browser lint check lock clean bench-serving bench-swaps
+.PHONY: help setup up test test-clients test-browser lint check lock clean bench-serving bench-swaps
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -27,6 +28,16 @@ up: setup ## Run an app on this machine: make up [APP=credit_risk]
 test: setup ## Run the tests (under six minutes)
 	$(BIN)/python -m pytest
 
+# Their libraries do not install beside Greenroom's, so they have an environment of their own.
+$(CLIENTS)/ready: tests/clients/requirements.lock
+	@echo "making $(CLIENTS) from $< (once; about a minute)"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
+	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
+
 test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } || \
@@ -39,7 +50,7 @@ lint: setup ## Check style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-browser ## Everything that CI runs
+check: lint test test-clients test-browser ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5
@@ -55,6 +66,8 @@ bench-swaps: setup ## Swap versions under load and count what fails: SWAPS=500
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
 		--no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
+	uv pip compile tests/clients/requirements.in --universal --generate-hashes \
+		--no-header --no-annotate --python-version 3.11 --upgrade -o tests/clients/requirements.lock
 
 clean: ## Remove the environment and what the tools left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -10,8 +10,8 @@ import pytest
 
 from greenroom.tracking_server import TrackingServer
 
-collect_ignore = ["log_plain_models.py"]
-"""A program that a test runs with arguments; importing it would do without them."""
+collect_ignore = ["clients", "log_plain_models.py"]
+"""What `make test-clients` runs with an environment of its own, and a program that a test runs."""
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,11 @@ import json
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from greenroom.answering import LARGE_BODY_BYTES, Answering
+from greenroom.array_rows import ArrayRows
 from greenroom.errors import RequestInvalid
 from greenroom.schema import Column, Schema
 from servers import COLUMNS, GOOD, FakeRuntime, served
@@ -192,3 +194,61 @@ def test_the_turn_is_empty_again_after_it_was_answered(n_rows):
 
     asyncio.run(asking())
     assert runtime.calls == [(n_rows, True)] * 3
+
+
+@pytest.mark.parametrize(("quick_rows", "in_the_loop"), [(2, True), (1, False)])
+def test_rows_of_other_protocols_are_predicted_where_a_prediction_is(quick_rows, in_the_loop):
+    runtime = Noting()
+    model = quick(runtime, quick_rows)
+
+    async def asking():
+        answering = Answering(1_000)
+        predictions = await answering.predict(model, model.decode(aged(40, 120)))
+        answering.close()
+        return predictions
+
+    assert asyncio.run(asking()).outputs["probability"].tolist() == [0.2, 0.6]
+    assert runtime.calls == [(2, in_the_loop)]
+
+
+def test_tensors_of_several_requests_are_predicted_in_one_call_each_with_its_own_answer():
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(Noting):
+        def predict_matrix(self, X):
+            if not self.calls:
+                entered.set()
+                assert leave.wait(30)
+            return super().predict_matrix(X)
+
+    runtime = Slow()
+    model = served(runtime=runtime)
+
+    def rows(age):
+        return ArrayRows(runtime.schema, np.array([[age, 1.0, np.nan]]))
+
+    async def asking():
+        answering = Answering(1_000)
+        first = asyncio.create_task(answering.predict(model, rows(10.0)))
+        assert await asyncio.to_thread(entered.wait, 30)
+        others = [asyncio.create_task(answering.predict(model, rows(age))) for age in (20.0, 40.0)]
+        json_too = asyncio.create_task(answering.predict(model, model.decode(aged(60))))
+        await asyncio.sleep(0)
+        leave.set()
+        found = await asyncio.gather(first, *others, json_too)
+        answering.close()
+        return [one.outputs["probability"].tolist() for one in found]
+
+    assert asyncio.run(asking()) == [[0.05], [0.1], [0.2], [0.3]]
+    assert runtime.calls == [(1, False), (2, False), (1, False)]
+
+
+@pytest.mark.parametrize(("n_bytes", "in_the_loop"), [(10, True), (LARGE_BODY_BYTES, False)])
+def test_work_on_many_bytes_is_done_in_the_thread(n_bytes, in_the_loop):
+    async def working():
+        answering = Answering(1_000)
+        thread = await answering.work(n_bytes, threading.current_thread)
+        answering.close()
+        return thread
+
+    assert (asyncio.run(working()) is threading.current_thread()) == in_the_loop

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from greenroom.protocol_endpoints import ENDPOINTS
 from greenroom.status import RegistryStatus
 from servers import FakeServer, nothing_served, served, with_status
 
@@ -29,7 +30,7 @@ def sections():
 def server(when):
     if when == ", with nothing in Production":
         return FakeServer([nothing_served()])
-    assert not when
+    assert when in {"", None, ", with bad values"}
     model = with_status(served(), latest_versions={"Production": "3"})
     registry = RegistryStatus(
         uri="http://mlflow:5000", state="healthy", since="2026-11-21T04:47:55.000Z"
@@ -65,6 +66,9 @@ def test_every_route_is_documented():
     for path in server("").get("/openapi.json").json()["paths"]:
         assert f"`{path.replace('/credit/', '/{name}/')}`" in text, path
         assert path.replace("{name}", "credit") in documented, path
+    for endpoint in ENDPOINTS:
+        assert f"| `{endpoint.path}` | {endpoint.method} |" in text, endpoint
+        assert endpoint.path.format(name="credit", version="3") in documented, endpoint
 
 
 def test_every_status_that_is_answered_is_documented():

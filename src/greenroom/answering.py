@@ -20,7 +20,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from greenroom.batching import Batcher, OnCall
 from greenroom.inference import ServedModel
+from greenroom.predictions import Predictions
 from greenroom.request import Rows
+from greenroom.rows import RowSource
 
 __all__ = ["Answering"]
 
@@ -87,6 +89,26 @@ class Answering:
             _tell(answered, error)
         else:
             future.add_done_callback(partial(_encoded, served, question))
+
+    async def predict(self, served: ServedModel, rows: RowSource) -> Predictions:
+        """Return the predictions for rows, for protocols that read and write bodies themselves.
+
+        Raises
+        ------
+        Exception
+            What ``served.predict`` raises for these rows by themselves.
+        """
+        if rows.n_rows <= served.quick_rows:
+            predictions = served.predict(rows)
+            self._on_call(served, rows.n_rows)
+            return predictions
+        return (await self.batcher.predict(served, rows)).predictions
+
+    async def work(self, n_bytes: int, work: Callable[[], Any]) -> Any:
+        """Return ``work()``, done in the thread where there are many bytes to work on."""
+        if n_bytes < LARGE_BODY_BYTES:
+            return work()
+        return await self.batcher.alone(lambda _: work(), None)
 
     def close(self) -> None:
         """Let the thread end."""

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from greenroom.predictions import Predictions
-from greenroom.request import Rows
+from greenroom.rows import RowSource
 
 __all__ = ["Batched", "Batcher", "OnCall"]
 
@@ -36,10 +36,10 @@ class Predicts(Protocol):
     def batches(self) -> bool:
         """Whether the rows of several requests may be answered in one call."""
 
-    def batch_key(self, rows: Rows) -> Hashable:
+    def batch_key(self, rows: RowSource) -> Hashable:
         """Return what requests must have in common to be answered in one call."""
 
-    def predict(self, rows: Rows) -> Predictions:
+    def predict(self, rows: RowSource) -> Predictions:
         """Answer rows; for a thread."""
 
 
@@ -74,7 +74,7 @@ class _Lane:
     """Requests that may be answered together, in the order they came."""
 
     model: Predicts
-    waiting: deque[tuple[Rows, _Future]] = field(default_factory=deque)
+    waiting: deque[tuple[RowSource, _Future]] = field(default_factory=deque)
 
 
 class _Call(NamedTuple):
@@ -116,7 +116,7 @@ class Batcher:
         """How many requests wait for the thread; those it is working on are not counted."""
         return self._n_waiting
 
-    async def predict(self, model: Predicts, rows: Rows) -> Batched:
+    async def predict(self, model: Predicts, rows: RowSource) -> Batched:
         """Answer a request's rows, together with others of the same model if there are any.
 
         Raises
@@ -126,10 +126,10 @@ class Batcher:
         """
         return await self.submit(model, rows)
 
-    def submit(self, model: Predicts, rows: Rows) -> asyncio.Future[Batched]:
+    def submit(self, model: Predicts, rows: RowSource) -> asyncio.Future[Batched]:
         """Return the future of what :meth:`predict` returns."""
         future: asyncio.Future[Batched] = asyncio.get_running_loop().create_future()
-        key = (id(model), model.batch_key(rows)) if model.batches else object()
+        key = (id(model), type(rows), model.batch_key(rows)) if model.batches else object()
         lane = self._lanes.get(key)
         if not isinstance(lane, _Lane):
             lane = self._lanes[key] = _Lane(model)
@@ -190,9 +190,9 @@ class Batcher:
                 return lambda: _answered(lane.model, taken, on_call)
         return None
 
-    def _take(self, lane: _Lane) -> list[tuple[Rows, _Future]]:
+    def _take(self, lane: _Lane) -> list[tuple[RowSource, _Future]]:
         """Take requests from a lane, at least one; those whose callers have gone are dropped."""
-        taken: list[tuple[Rows, _Future]] = []
+        taken: list[tuple[RowSource, _Future]] = []
         n_rows = 0
         while lane.waiting:
             rows, future = lane.waiting[0]
@@ -220,7 +220,7 @@ def _work(calls: SimpleQueue[_Call | None]) -> None:
 
 
 def _answered(
-    model: Predicts, requests: Sequence[tuple[Rows, _Future]], on_call: OnCall
+    model: Predicts, requests: Sequence[tuple[RowSource, _Future]], on_call: OnCall
 ) -> list[_Settle]:
     """Answer requests in one call; if it fails, in two, and so on down to the guilty."""
     try:
@@ -236,11 +236,11 @@ def _answered(
     ]
 
 
-def _in_one_call(model: Predicts, requests: Sequence[tuple[Rows, _Future]]) -> list[_Settle]:
+def _in_one_call(model: Predicts, requests: Sequence[tuple[RowSource, _Future]]) -> list[_Settle]:
     if len(requests) == 1:
         ((rows, future),) = requests
         return [_given(future, Batched(model.predict(rows), rows.n_rows, 0))]
-    rows = Rows.joined([own for own, _ in requests])
+    rows = type(requests[0][0]).joined([own for own, _ in requests])
     predictions = model.predict(rows)
     settles, first = [], 0
     for own, future in requests:

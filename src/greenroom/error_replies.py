@@ -30,7 +30,14 @@ from greenroom.errors import (
     RequestInvalid,
 )
 
-__all__ = ["ErrorReply", "HttpRefusal", "error_kind", "error_reply", "scoring_error_reply"]
+__all__ = [
+    "ErrorReply",
+    "HttpRefusal",
+    "error_kind",
+    "error_reply",
+    "protocol_error_reply",
+    "scoring_error_reply",
+]
 
 _LOG: Final = logging.getLogger("greenroom.serving")
 
@@ -132,6 +139,17 @@ def scoring_error_reply(error: Exception, *, request_id: str) -> ErrorReply:
     code = _SCORING_CODES.get(status, "INTERNAL_ERROR")
     body = msgspec.json.encode({"error_code": code, "message": detail})
     return ErrorReply(status, body, plain.headers)
+
+
+def protocol_error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:
+    """Make the reply to a request of the Open Inference Protocol that ended in ``error``.
+
+    Its one field ``error`` is a text there, and a wrong value is 400.
+    """
+    plain = error_reply(error, request_id=request_id, where=where)
+    detail = msgspec.json.decode(plain.body)["detail"]
+    status = 400 if plain.status == 422 else plain.status
+    return ErrorReply(status, msgspec.json.encode({"error": detail}), plain.headers)
 
 
 _SCORING_CODES: Final = {

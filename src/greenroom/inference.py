@@ -33,6 +33,7 @@ from greenroom.prediction_id import new_prediction_ids
 from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
 from greenroom.request import RequestType, Rows
+from greenroom.rows import RowSource
 from greenroom.runtime import Runtime, load_runtime
 from greenroom.schema import Schema
 from greenroom.task import TASKS
@@ -98,7 +99,7 @@ class ServedModel:
             raise self._not_serving()
         return self.request_type.decode(body)
 
-    def predict(self, rows: Rows) -> Predictions:
+    def predict(self, rows: RowSource) -> Predictions:
         """Have the runtime answer, the shortest way that it takes.
 
         Raises
@@ -126,7 +127,7 @@ class ServedModel:
         """Whether rows of several requests may be predicted in one call."""
         return self.runtime is not None and not self.runtime.expands
 
-    def batch_key(self, rows: Rows) -> Hashable:
+    def batch_key(self, rows: RowSource) -> Hashable:
         """Return what requests must have in common to be predicted in one call.
 
         Of a matrix all cells are float64 whatever is missing; the types of columns may differ.

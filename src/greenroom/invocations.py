@@ -3,15 +3,21 @@
 Takes what ``mlflow models serve`` takes: JSON with ``dataframe_split``, ``dataframe_records``,
 ``instances`` or ``inputs``, and CSV. A body is brought into the outline that
 :mod:`greenroom.request` reads, so that the rules for values are the same here and there. As in
-MLflow, columns go by the names of the signature, and one that it does not name is passed over.
-Pure: no HTTP, and no pandas.
+MLflow, columns go by the names of the signature, and one that it does not name is passed over; so
+is a field beside the format. ``NaN`` is a missing value, because MLflow's own client writes it.
+
+Stricter than MLflow on purpose: a value that does not fit its column is refused and not cast
+(``"1.5"``, ``1.5`` for an integer, ``Infinity``), and so are ``params``, a name that is given
+twice, and a row without a value for each column. Pure: no HTTP, and no pandas.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +25,7 @@ import msgspec
 import numpy as np
 
 from greenroom.errors import RequestMalformed
+from greenroom.json_literals import TOO_LARGE, has_literals, replace_literals
 from greenroom.predictions import Predictions
 from greenroom.reply import to_json
 from greenroom.request import RequestType, Rows
@@ -30,9 +37,22 @@ JSON: Final = "application/json"
 CSV: Final = "text/csv"
 
 FORMATS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_MISSING: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
+_MISSING: Final = {
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+}  # fmt: skip
+"""What ``pandas.read_csv``, with which MLflow reads CSV, takes for a missing value."""
+
+_INFINITY: Final = msgspec.Raw(TOO_LARGE)
+"""What an infinity is passed on as: a number too large for a double, which is refused by name."""
+
+_NAME: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
+"""Every string of a JSON text; the group takes part where it is a name."""
+
+_OF_SPLIT: Final = frozenset({"columns", "index", "data"})
 _OUTLINE: Final = f"send a JSON object with one of {', '.join(FORMATS)}"
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
+_decode_any_number: Final = msgspec.json.Decoder(float_hook=float).decode
 
 
 def decode_invocation(body: bytes, media_type: str, request_type: RequestType) -> Rows:
@@ -77,10 +97,7 @@ def encode_predictions(predictions: Predictions) -> bytes:
 
 
 def _from_json(body: bytes, schema: Schema) -> list[dict[str, Any]]:
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RequestMalformed("the body is not JSON", advice=_OUTLINE) from None
+    document = _document(body.removeprefix(codecs.BOM_UTF8))
     given = [name for name in FORMATS if isinstance(document, dict) and name in document]
     if len(given) != 1:
         raise RequestMalformed(f"the body holds {len(given)} of MLflow's formats", advice=_OUTLINE)
@@ -94,9 +111,62 @@ def _from_json(body: bytes, schema: Schema) -> list[dict[str, Any]]:
     return _records(data, schema, given[0])
 
 
+def _document(body: bytes) -> Any:
+    """Read JSON; only where that fails, once more with what pandas and Python write beside it."""
+    try:
+        try:
+            document = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # NaN, or a number too large for a double.
+            text = replace_literals(body) if has_literals(body) else body
+            document = _infinite(_decode_any_number(text))
+        repeats = _repeats_a_name(body, document)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise RequestMalformed("the body is not JSON in UTF-8", advice=_OUTLINE) from None
+    except RecursionError:
+        raise RequestMalformed("the body is nested too deeply", advice=_OUTLINE) from None
+    if repeats:
+        raise RequestMalformed("the body gives a name twice in one object")
+    return document
+
+
+def _infinite(node: Any) -> Any:
+    """Replace infinities, which JSON cannot hold, by what is refused as one."""
+    if isinstance(node, dict):
+        return {name: _infinite(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_infinite(value) for value in node]
+    return _INFINITY if isinstance(node, float) and math.isinf(node) else node
+
+
+def _repeats_a_name(body: bytes, document: Any) -> bool:
+    """Whether an object gives a name twice, of which reading has kept the last.
+
+    As many colons as there are names is the quick proof that none does.
+    """
+    n_names = _n_names(document)
+    if body.count(b":") == n_names:
+        return False
+    return sum(1 for colon in _NAME.findall(body) if colon) != n_names
+
+
+def _n_names(node: Any) -> int:
+    """Count the names in all objects of a document; one that is given twice counts once."""
+    count = len(node) if isinstance(node, dict) else 0
+    if isinstance(node, dict | list):
+        values = node.values() if isinstance(node, dict) else node
+        count += sum(_n_names(value) for value in values if isinstance(value, dict | list))
+    return count
+
+
 def _split(data: Any, schema: Schema) -> list[dict[str, Any]]:
     if not isinstance(data, dict) or not isinstance(data.get("data"), list):
         raise RequestMalformed("dataframe_split holds no list data")
+    if not data.keys() <= _OF_SPLIT:
+        raise RequestMalformed("dataframe_split holds other fields than columns, index and data")
+    index = data.get("index")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data["data"])):
+        raise RequestMalformed("dataframe_split has not one index for each row")
     columns = data.get("columns")
     if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
         raise RequestMalformed("dataframe_split names no columns")
@@ -107,6 +177,8 @@ def _split(data: Any, schema: Schema) -> list[dict[str, Any]]:
 
 def _by_column(data: Mapping[str, Any], schema: Schema) -> list[dict[str, Any]]:
     columns = list(data.values())
+    if columns and not any(isinstance(values, list) for values in columns):
+        return [_row(data, schema)]
     if not all(isinstance(values, list) for values in columns):
         raise RequestMalformed("a column is not a list of values")
     if len({len(values) for values in columns}) > 1:
@@ -122,6 +194,8 @@ def _records(data: Any, schema: Schema, name: str) -> list[dict[str, Any]]:
         return [_row(row, schema) for row in data]
     if name == "dataframe_records":
         raise RequestMalformed("dataframe_records is not a list of objects")
+    if len(schema) == 1 and not any(isinstance(value, list) for value in data):
+        data = [[value] for value in data]
     return _named(list(schema.names), data, schema)
 
 
@@ -151,11 +225,11 @@ def _from_csv(body: bytes, schema: Schema) -> list[dict[str, Any]]:
     if len(set(names)) != len(names):
         raise RequestMalformed("the first line names a column twice")
     known = [columns.get(name) for name in names]
-    rows = [
-        [_cell(text, column) for text, column in zip(line, known, strict=False)]
-        for line in lines[1:]
-        if line
-    ]
+    rows = []
+    for line in filter(None, lines[1:]):
+        if len(line) != len(known):
+            raise RequestMalformed("a row has not one value for each column")
+        rows.append([_cell(text, column) for text, column in zip(line, known, strict=True)])
     return _named(names, rows, schema)
 
 
@@ -168,8 +242,9 @@ def _cell(text: str, column: Column | None) -> Any:
     if column.kind == "boolean":
         return {"true": True, "false": False, "1": True, "0": False}.get(text.lower(), text)
     try:
-        number = float(text)
+        number = float(text) if "_" not in text else None
     except ValueError:
         return text
-    # JSON has no infinity: as text it is refused by name, as null it would pass for missing.
-    return number if math.isfinite(number) else text
+    if number is None or math.isnan(number):
+        return text
+    return number if math.isfinite(number) else _INFINITY

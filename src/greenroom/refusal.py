@@ -21,7 +21,14 @@ import msgspec
 from greenroom.errors import FieldProblem, RequestInvalid, RequestMalformed
 from greenroom.schema import LARGEST_EXACT_INTEGER, Column, Schema
 
-__all__ = ["LARGEST_INTEGER", "MAX_LISTED", "explain"]
+__all__ = [
+    "LARGEST_INTEGER",
+    "MAX_LISTED",
+    "explain",
+    "readable_name",
+    "too_many_rows",
+    "value_problem",
+]
 
 LARGEST_INTEGER: Final = LARGEST_EXACT_INTEGER - 1
 """The largest integer that is taken: a greater one may be another that was rounded to it."""
@@ -153,25 +160,26 @@ def _problems(document: Any, rows: Sequence[Any], schema: Schema) -> Iterator[Fi
 def _row_problems(row: _Object, fields: dict[str, Column]) -> Iterator[tuple[str, str]]:
     for name, column in fields.items():
         if name in row:
-            problem = _value_problem(column, row[name])
+            problem = value_problem(column, row[name])
             if problem:
                 yield name, problem
         elif not column.nullable:
             yield name, "is missing"
     for name in row:
         if name not in fields:
-            yield _readable(name), "is unknown"
+            yield readable_name(name), "is unknown"
     for name in row.repeated:
-        yield _readable(name), "is given twice"
+        yield readable_name(name), "is given twice"
 
 
-def _readable(name: str) -> str:
+def readable_name(name: str) -> str:
+    """Return a name that a client made up, fit to be shown: printable and cut."""
     text = "".join(character if character.isprintable() else "?" for character in name)
     return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}..."
 
 
-def _value_problem(column: Column, value: Any) -> str:
-    """Say what is wrong with a value, empty when nothing is."""
+def value_problem(column: Column, value: Any) -> str:
+    """Say what is wrong with a value as JSON has it, its integers as floats; else nothing."""
     if value is None:
         return "" if column.nullable else "must not be null"
     match column.kind:

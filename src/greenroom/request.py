@@ -25,7 +25,7 @@ from greenroom.errors import RequestMalformed, VersionUnloadable
 from greenroom.refusal import LARGEST_INTEGER, explain, too_many_rows
 from greenroom.schema import Column, Columns, Schema
 
-__all__ = ["MAX_ROWS", "RequestType", "Rows"]
+__all__ = ["MAX_ROWS", "RequestType", "Rows", "column_array"]
 
 MAX_ROWS: Final = 10_000
 """How many rows one request may hold: a short body could otherwise ask for much memory."""
@@ -89,7 +89,7 @@ class Rows:
         """Return the values column by column, under the names that the data have."""
         by_column = zip(*map(astuple, self._values), strict=True)
         return {
-            column.name: _ARRAYS[column.kind](values)
+            column.name: column_array(column.kind, values)
             for column, values in zip(self._schema, by_column, strict=True)
         }
 
@@ -224,6 +224,23 @@ def _field_type(column: Column) -> Any:
 
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
+
+
+def column_array(kind: str, values: Sequence[Any]) -> npt.NDArray[Any]:
+    """Return values of one kind as the array that :mod:`greenroom.schema` describes.
+
+    Parameters
+    ----------
+    kind : str
+    values : sequence
+        Numbers and booleans, ``str``, ``date`` or ``datetime``; None where one is missing.
+
+    Examples
+    --------
+    >>> column_array("date", [date(2024, 1, 15), None])
+    array(['2024-01-15T00:00:00.000000', 'NaT'], dtype='datetime64[us]')
+    """
+    return _ARRAYS[kind](values)
 
 
 def _numbers(values: Sequence[Any]) -> npt.NDArray[Any]:

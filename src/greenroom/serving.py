@@ -36,8 +36,10 @@ from greenroom.headers import (
 from greenroom.inference import Engine, ServedModel
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.invocations import decode_invocation, encode_predictions
+from greenroom.open_inference import OpenInference
 from greenroom.pages import not_serving, predict_path
 from greenroom.prediction_id import new_prediction_id
+from greenroom.protocol_endpoints import ROOT
 from greenroom.scoring_openapi import SCORING_PATH
 from greenroom.settings import Settings
 from greenroom.site import Models, Site
@@ -133,6 +135,13 @@ class Server:
             status,
             prefix=app.metrics_prefix if app else OWN_PREFIX,
         )
+        self._open_inference = OpenInference(
+            models=lambda: self._current().by_name,
+            status=status,
+            reload=reload,
+            predict=self._answering.predict,
+            work=self._answering.work,
+        )
         self._site = Site(
             title=app.name if app else "greenroom",
             models=self._current,
@@ -170,6 +179,9 @@ class Server:
                 return
             if path == SCORING_PATH and len(self._current().by_name) == 1:
                 await self._invoke(scope, headers, receive, counted)
+                return
+            if path == ROOT or path.startswith(f"{ROOT}/"):
+                await self._speak_v2(scope, headers, receive, counted)
                 return
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
@@ -293,6 +305,27 @@ class Server:
         finally:
             self._in_flight[0] -= 1.0
 
+    async def _speak_v2(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, counted: CountedSend
+    ) -> None:
+        """Answer a request of the Open Inference Protocol, errors in its own shape."""
+        request_id = request_id_of(headers)
+        asked = (scope["method"], scope["path"], headers, partial(self._read, headers, receive))
+        self._in_flight[0] += 1.0
+        try:
+            reply = await self._open_inference.answer(*asked, request_id=request_id)
+            if reply is None:
+                return
+            served = reply.predicted
+            answers = self._traffic.answers(reply.route, served) if served is not None else None
+            counted.under(reply.route, answers)
+            if reply.error is not None:
+                note_error(scope, reply.error)
+            sent = {**reply.headers, **reply_headers(request_id)}
+            await _send(counted, reply.status, reply.body, sent)
+        finally:
+            self._in_flight[0] -= 1.0
+
     async def _score(
         self,
         served: ServedModel,
@@ -356,8 +389,9 @@ def _refused(error: Exception, request_id: str, where: str) -> Reply:
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    """Send a JSON reply in one piece."""
-    sent = [_JSON, (b"content-length", b"%d" % len(body))]
+    """Send a reply in one piece, as JSON where the headers say nothing else."""
+    sent = [] if "content-type" in headers else [_JSON]
+    sent.append((b"content-length", b"%d" % len(body)))
     for name, value in headers.items():
         sent.append((name.encode("latin-1"), value.encode("latin-1")))
     await send({"type": "http.response.start", "status": status, "headers": sent})
