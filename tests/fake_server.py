@@ -22,6 +22,7 @@ COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py"))
 class FakePoll(NamedTuple):
     deployments: tuple[Deployment, ...]
     registry: RegistryStatus
+    unfinished: bool = False
 
 
 class FakeFollower:
@@ -38,6 +39,7 @@ class FakeFollower:
         self.answers = threading.Event()
         self.answers.set()
         self.polls = 0
+        self.unfinished = 0
 
     def select(self, version: str, behaviour: str = "load") -> Deployment:
         self.selected = self.version(version, behaviour)
@@ -64,7 +66,7 @@ class FakeFollower:
     def poll(self, *, force: bool = False) -> FakePoll:
         assert self.answers.wait(60)
         self.polls += 1
-        return FakePoll((self.selected,), self.registry)
+        return FakePoll((self.selected,), self.registry, self.polls <= self.unfinished)
 
     def accepted(self, deployments: tuple[Deployment, ...]) -> None:
         (self.previous,) = deployments

@@ -4,6 +4,7 @@
 ``GET /slow?SECONDS,PATH`` makes a file when it begins, and takes so long, or until there is a file
 ``PATH.end``. ``GET /block?SECONDS`` holds up the event loop for so long; ``GET /die`` ends the
 process.
+``GET /trouble?PROBLEM`` reports that version 1 does not load on its first use.
 """
 
 import asyncio
@@ -70,6 +71,15 @@ def first(path: Path) -> bool:
     return True
 
 
+def misbehave(path, query, membership):
+    if path == "/trouble":
+        membership.report("m", "d1", query)
+    elif path == "/die":
+        os._exit(7)
+    elif path == "/block":
+        time.sleep(float(query))
+
+
 def factory():
     setup = WorkerSetup.load(os.environ[WORKER_VARIABLE])
     if os.environ.get("FAKE_WORKER") == "broken":
@@ -84,12 +94,9 @@ def factory():
             except GreenroomError as error:
                 return {"error": type(error).__name__, "message": str(error)}
             return {"generation": status.generation}
+        misbehave(scope["path"], scope["query_string"].decode(), membership)
         if scope["path"] == "/slow":
             await be_slow(scope["query_string"].decode())
-        if scope["path"] == "/die":
-            os._exit(7)
-        if scope["path"] == "/block":
-            time.sleep(float(scope["query_string"]))
         number = engine.committed()
         return {
             "generation": number,

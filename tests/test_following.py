@@ -10,7 +10,7 @@ import pytest
 from builders import version as write_version
 from greenroom.artifacts import RemoteFile
 from greenroom.errors import NotInRegistry, ProcessError, RegistryError, RegistryUnavailable
-from greenroom.following import RECHECK_S, Follower, Target
+from greenroom.following import BUDGET_S, MOST_RECHECKS, RECHECK_S, Follower, Target
 from greenroom.manifest import Data
 from greenroom.model_store import DIGEST_TAG, ModelStore
 from greenroom.registered import ModelVersion, RegisteredModel
@@ -226,17 +226,122 @@ def test_a_change_that_the_hint_does_not_show_is_found_by_and_by(registry, follo
     assert served(follower).serving is None
 
 
-def test_an_alias_is_asked_for_at_each_poll(registry, follow):
+def test_an_alias_that_moves_is_seen_by_the_next_search_and_asked_for_only_then(registry, follow):
     registry.add(1)
     registry.add(2)
     registry.aliases["model"] = {"champion": "1"}
     follower = follow(target("@champion"))
     found = served(follower)
     assert (found.serving.version, found.serving.stage) == ("1", "None")
-    hint = registry.registered_models()
-    registry.registered_models = lambda: hint
+    asked = registry.calls["resolve"]
+    served(follower)
+    assert registry.calls["resolve"] == asked
     registry.aliases["model"] = {"champion": "2"}
     assert served(follower).serving.version == "2"
+
+
+def test_a_quiet_poll_of_200_models_is_one_search_and_few_rechecks(registry, follow, clock):
+    names = [f"model-{number}" for number in range(200)]
+    for name in names:
+        registry.add(1, name, stage="Production", files={"MLmodel": name})
+    follower = follow(*[target(name=name, route=f"/{name}") for name in names])
+    follower.accepted(follower.poll().deployments)
+    registry.calls.clear()
+    follower.poll()
+    assert registry.calls == {"search": 1}
+    clock.now_s += RECHECK_S
+    rechecked = 0
+    for _ in range(200 // MOST_RECHECKS):
+        registry.calls.clear()
+        follower.poll()
+        assert registry.calls == {"search": 1, "resolve": MOST_RECHECKS}
+        rechecked += registry.calls["resolve"]
+        clock.now_s += 0.01
+    assert rechecked == 200
+    registry.calls.clear()
+    follower.poll()
+    assert registry.calls == {"search": 1}
+
+
+def by_name(name):
+    """Follow whatever is registered under a name that begins with m."""
+    return target(name=name, route=f"/{name}") if name.startswith("m") else None
+
+
+def test_models_are_followed_from_when_they_are_registered_and_by_their_name_alone(
+    registry, store, clock
+):
+    follower = Follower(registry, store, (), keep_versions=3, discover=by_name, clock_s=clock)
+    assert follower.poll().deployments == ()
+    registry.add(1, "m1", stage="Production", files={"MLmodel": "m1"})
+    registry.add(1, "other", stage="Production", files={"MLmodel": "other"})
+    assert [one.name for one in follower.poll().deployments] == ["m1"]
+    registry.add(1, "m0", files={"MLmodel": "m0"})
+    found = follower.poll().deployments
+    assert [(one.name, one.serving is not None) for one in found] == [("m1", True), ("m0", False)]
+
+
+def test_what_was_followed_by_its_name_is_restored_while_the_registry_is_away(
+    registry, store, clock
+):
+    def follower():
+        return Follower(registry, store, (), keep_versions=3, discover=by_name, clock_s=clock)
+
+    registry.add(1, "m1", stage="Production", files={"MLmodel": "m1"})
+    first = follower()
+    first.accepted(first.poll().deployments)
+    registry.failure = RegistryUnavailable("away")
+    (found,) = follower().restore()
+    assert (found.name, found.serving.version) == ("m1", "1")
+
+
+def test_a_poll_that_takes_long_returns_what_it_has_and_the_next_goes_on(registry, follow, clock):
+    for name in "abc":
+        registry.add(1, name, stage="Production", files={"MLmodel": name})
+    download = registry.download
+
+    def slowly(*given):
+        clock.now_s += BUDGET_S + 1
+        return download(*given)
+
+    registry.download = slowly
+    follower = follow(*[target(name=name, route=f"/{name}") for name in "abc"])
+    polls = [follower.poll() for _ in range(4)]
+    served = [[one.name for one in poll.deployments if one.serving] for poll in polls]
+    assert served == [["a"], ["a", "b"], ["a", "b", "c"], ["a", "b", "c"]]
+    assert [poll.unfinished for poll in polls] == [True, True, False, False]
+
+
+def test_what_is_overdue_longest_is_asked_for_first_and_nothing_is_forgotten(
+    registry, follow, clock
+):
+    for name in "abcdef":
+        registry.add(1, name, stage="Production", files={"MLmodel": name})
+    follower = follow(*[target(name=name, route=f"/{name}") for name in "abcdef"])
+    follower.poll()
+    hint = registry.registered_models()
+    registry.registered_models = lambda: hint
+    for name in "abcdef":
+        registry.move(1, "Archived", name)
+    clock.now_s += RECHECK_S
+    gone = [one.serving is None for one in follower.poll().deployments]
+    assert gone == [True] * MOST_RECHECKS + [False] * (6 - MOST_RECHECKS)
+    assert all(one.serving is None for one in follower.poll().deployments)
+
+
+def test_only_what_changed_is_written_when_a_swap_is_accepted(registry, store, follow):
+    for name in "ab":
+        registry.add(1, name, stage="Production", files={"MLmodel": name})
+    follower = follow(*[target(name=name, route=f"/{name}") for name in "ab"])
+    follower.accepted(follower.poll().deployments)
+    written = []
+    remember = store.remember
+    store.remember = lambda key, value: (written.append(key), remember(key, value))
+    registry.add(2, "b", stage="Production", files={"MLmodel": "b 2"})
+    registry.move(1, "Archived", "b")
+    follower.accepted(follower.poll().deployments)
+    assert written == ["/b"]
+    assert [one.serving.version for one in follower.restore()] == ["1", "2"]
 
 
 def test_nothing_selected_is_said_in_the_documented_words_also_when_emptied_later(registry, follow):

@@ -208,6 +208,17 @@ def test_what_is_loaded_is_not_loaded_again_but_described_anew(engine, committed
     assert answer(engine)["model_version"] == "8"
 
 
+def test_what_answers_as_before_is_not_proved_again(engine, committed):
+    engine.prepare(generation(1, deployment("1"), deployment("2", route="/other")))
+    engine.prepare(generation(2, deployment("1"), deployment("2", route="/other", number="8")))
+    kept, described_anew = (
+        [engine._generations[number].models[route].request_type for number in (1, 2)]
+        for route in ("/predict", "/other")
+    )
+    assert kept[0] is kept[1]
+    assert described_anew[0] is not described_anew[1]
+
+
 def test_two_routes_of_one_generation_share_a_version(engine, load):
     engine.prepare(generation(1, deployment("1"), deployment("1", route="/other")))
     assert load.loaded == ["1"]

@@ -18,6 +18,9 @@ import httpx
 import numpy as np
 import pytest
 
+from greenroom.cli import cli
+from greenroom.errors import SettingsError
+from greenroom.registry import Registry
 from waiting import wait_for
 
 PREFIX = "plain"
@@ -47,7 +50,7 @@ def environment(uri: str) -> dict[str, str]:
 
 @contextmanager
 def serve(uri: str, folder: Path, *words: str) -> Iterator[str]:
-    """Serve what ``words`` say; gives the server's address once it is ready."""
+    """Serve what ``words`` say; gives the server's address once it knows what is selected."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -243,6 +246,43 @@ def test_what_cannot_be_compiled_ends_with_status_3_and_the_reason(mlflow_server
     unknown = call(mlflow_server, tmp_path, "compile", f"{PREFIX}-nowhere/1")
     assert unknown.returncode == 1
     assert "nowhere" in unknown.stderr
+
+
+def test_all_registered_models_are_served_also_those_that_are_promoted_later(
+    mlflow_server, logged, tmp_path
+):
+    names = sorted(name for name in logged if not name.endswith("unnamed"))
+    with Registry(mlflow_server) as registry:
+        registry.transition(names[0], "1", "Production")
+        with serve(mlflow_server, tmp_path, "--all", "--prefix", f"{PREFIX}-") as url:
+            answered_as_the_model_answers(url, names[0], logged[names[0]])
+            health = httpx.get(f"{url}/health").json()
+            assert (health["status"], health["problems"]) == ("healthy", [])
+            assert {model["name"] for model in health["models"]} == set(logged)
+            listed = {one["name"]: one for one in httpx.get(f"{url}/models").json()["models"]}
+            assert listed[names[0]]["in_memory"]
+            assert listed[names[1]]["model_version"] is None
+            reply = httpx.post(f"{url}/models/{names[1]}/predict", json={})
+            assert reply.status_code == 503
+            assert "No model in Production stage" in reply.text
+            registry.transition(names[1], "1", "Production")
+            assert httpx.post(f"{url}/model/reload", timeout=60).status_code == 200
+            answered_as_the_model_answers(url, names[1], logged[names[1]])
+        for name in names[:2]:
+            registry.transition(name, "1", "None")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--all", "m"], "names and --all exclude each other"),
+        (["--all", "--schema", "f.yaml"], "--schema and --all exclude each other"),
+        (["m", "--prefix", "p"], "--prefix is for --all"),
+    ],
+)
+def test_all_and_names_are_not_mixed(words, said, capsys):
+    with pytest.raises(SettingsError, match=said):
+        cli.main(["serve", *words], standalone_mode=False)
 
 
 def test_what_is_neither_an_app_nor_registered_is_one_line(mlflow_server, tmp_path):

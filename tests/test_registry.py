@@ -83,6 +83,18 @@ def test_existing_versions_are_left_where_mlflow_cannot_archive_them(registry, t
     assert sorted(versions(registry, three, "Archived")) == ["1", "2"]
 
 
+def test_the_search_for_all_models_shows_that_an_alias_moved(registry, three):
+    def shown():
+        return next(one for one in registry.registered_models() if one.name == three)
+
+    registry.set_alias(three, "moved", "1")
+    before = shown()
+    registry.set_alias(three, "moved", "3")
+    assert (before.aliases["moved"], shown().aliases["moved"]) == ("1", "3")
+    registry.delete_alias(three, "moved")
+    assert "moved" not in shown().aliases
+
+
 def test_an_alias_latest_and_a_number_select_one_version_or_none(registry, three):
     assert versions(registry, three, "@champion") == []
     registry.set_alias(three, "champion", "2")

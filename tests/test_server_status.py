@@ -71,6 +71,14 @@ def test_what_is_served_is_shown_with_what_is_wrong_about_what_is_selected() -> 
     assert model.problems == ("version 2 does not load",)
 
 
+def test_what_does_not_load_on_its_first_use_is_a_problem_of_that_version_alone() -> None:
+    one = deployment("a")
+    generation = Generation(number=1, deployments=(one,))
+    troubles = {("a", one.serving.digest): "it is broken", ("a", "another"): "so is that"}
+    (model,) = Showcase().models(generation, [one], troubles=troubles)
+    assert model.problems == ("it is broken",)
+
+
 def test_a_deployment_without_its_version_says_why() -> None:
     bare = without_version(deployment(), "it is broken")
     assert bare.serving is None

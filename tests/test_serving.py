@@ -10,6 +10,7 @@ import sys
 import threading
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -324,6 +325,99 @@ def test_an_unknown_path_is_404_and_names_those_there_are():
     assert "POST /predict" in error["advice"]
     assert "GET /health" in error["advice"]
     error_of(FakeServer([served()]).post("/predict/", json=GOOD), 404)
+
+
+CSV = {"content-type": "text/csv"}
+
+
+def cold(model):
+    """Return a model as it is while its version is not in memory."""
+    return replace(model, runtime=None, request_type=None, reply_type=None)
+
+
+class FirstUse:
+    """Loads one model, and notes that it was asked to."""
+
+    def __init__(self, loaded):
+        self.loaded = loaded
+        self.asked = []
+
+    async def __call__(self, model):
+        if model.awaits_load:
+            self.asked.append(model.deployment.model)
+            if isinstance(self.loaded, Exception):
+                raise self.loaded
+            return self.loaded
+        return model
+
+
+def through(server, first_use, *requests):
+    async def send():
+        transport = httpx.ASGITransport(app=server.asgi(first_use=first_use))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return [await client.request(method, path, **more) for method, path, more in requests]
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [
+        ("POST", "/predict", {"json": GOOD}),
+        ("POST", "/models/credit/predict", {"json": [GOOD]}),
+        ("POST", "/invocations", {"json": {"dataframe_records": [{"age": 40, "Number30-59": 1}]}}),
+        ("GET", "/model/info", {}),
+        ("GET", "/models/credit/info", {}),
+    ],
+)
+def test_a_model_that_is_not_in_memory_is_loaded_by_what_needs_it(method, path, more):
+    server, first_use = FakeServer([cold(served())]), FirstUse(served())
+    (reply,) = through(server, first_use, (method, path, more))
+    assert reply.status_code == 200, reply.text
+    assert first_use.asked == ["credit"]
+
+
+def test_pages_and_refused_requests_load_nothing():
+    server, first_use = FakeServer([cold(served())]), FirstUse(served())
+    sent = [("GET", path, {}) for path in ("/", "/health", "/ready", "/models", "/openapi.json")]
+    sent += [("GET", "/predict", {}), ("POST", "/predict", {"content": b"a,b", "headers": CSV})]
+    statuses = [reply.status_code for reply in through(server, first_use, *sent)]
+    assert statuses == [200, 200, 200, 200, 200, 405, 415]
+    assert first_use.asked == []
+
+
+def test_a_model_that_cannot_be_loaded_is_503_with_the_reason():
+    server = FakeServer([cold(served())])
+    first_use = FirstUse(NotServing("credit version 3 does not load: no memory", advice="wait"))
+    (reply,) = through(server, first_use, ("POST", "/predict", {"json": GOOD}))
+    assert reply.status_code == 503
+    assert reply.json()["detail"] == "credit version 3 does not load: no memory; wait"
+
+
+def test_what_a_model_is_asked_is_described_from_when_it_is_in_memory():
+    server = FakeServer([cold(served())])
+    asgi = server.asgi()
+
+    async def described():
+        transport = httpx.ASGITransport(app=asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return (await client.get("/openapi.json")).text
+
+    before = asyncio.run(described())
+    assert "is not in memory" in before
+    assert "Number30_59" not in before
+    server.models, server.generation = [served()], None
+    assert "Number30_59" in asyncio.run(described())
+
+
+def test_a_path_that_is_missing_among_many_is_answered_with_few():
+    many = [served(f"m{number}", route=f"/m{number}") for number in range(200)]
+    server = FakeServer(many)
+    for path in ("/nowhere", "/models/nobody/info"):
+        reply = server.get(path)
+        assert reply.status_code == 404
+        assert " more" in reply.text
+        assert len(reply.text) < 3_000
 
 
 def test_a_model_without_a_version_is_503_with_what_to_do():

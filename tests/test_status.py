@@ -49,6 +49,16 @@ def test_health_is_503_only_when_no_prediction_can_be_answered(models, state, sa
         assert (page.document["status"], page.status) == (said, code)
 
 
+def test_nothing_is_wrong_with_an_optional_model_that_has_nothing_selected():
+    optional = replace(NONE_TOO, optional=True)
+    page = health(status(WELL, optional))
+    assert (page.document["status"], page.document["problems"]) == ("healthy", [])
+    assert page.document["models"][1]["loaded"] is False
+    assert health(status(optional)).status == 503
+    troubled = replace(optional, problems=("an alias disagrees",))
+    assert health(status(WELL, troubled)).document["status"] == "degraded"
+
+
 def test_health_of_one_model_has_the_documented_fields():
     now = dt.datetime(2026, 11, 21, 11, 0, tzinfo=dt.UTC)
     document = health(status(WELL), now=now).document

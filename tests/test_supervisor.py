@@ -435,3 +435,43 @@ def test_no_process_is_left_however_the_supervisor_ends(
         while any(processes.identity(pid) for pid in workers) and time.monotonic() < until:
             time.sleep(0.05)
         assert not any(processes.identity(pid) for pid in [supervisor, *workers])
+
+
+def test_a_first_use_that_fails_is_in_the_status_until_it_succeeds_or_its_worker_is_gone(
+    follower: FakeFollower,
+) -> None:
+    follower.select("1")
+
+    async def scenario() -> None:
+        async with serving(follower, workers=2) as server:
+            await server.joined(2)
+
+            def problems() -> tuple[str, ...]:
+                return server.supervisor.status.models[0].problems
+
+            answer = await server.get("/trouble?broken")
+            await server.until(lambda: problems() == ("broken",))
+            assert server.supervisor.status.health == "degraded"
+            assert server.events.count("broken") == 1
+            while (await server.get("/trouble?"))["pid"] != answer["pid"]:
+                pass
+            await server.until(lambda: problems() == ())
+            answer = await server.get("/trouble?broken")
+            await server.until(lambda: problems() == ("broken",))
+            os.kill(answer["pid"], signal.SIGKILL)
+            await server.until(lambda: problems() == ())
+
+    run(scenario())
+
+
+def test_a_poll_that_left_something_is_followed_by_the_next_at_once(follower: FakeFollower) -> None:
+    follower.select("1")
+    follower.unfinished = 4
+
+    async def scenario() -> None:
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.until(lambda: follower.polls == 5)
+            await asyncio.sleep(0.1)
+            assert follower.polls == 5
+
+    run(scenario())

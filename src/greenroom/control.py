@@ -219,6 +219,14 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
     """From a worker, once a second: its event loop runs."""
 
 
+class Trouble(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: a version does not load on its first use; or, with no problem, it does now."""
+
+    model: str
+    digest: str
+    problem: str
+
+
 class Ask(msgspec.Struct, frozen=True, tag=True):
     """From a worker: do something for a caller, and send the :class:`Answer`."""
 
@@ -227,7 +235,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker: TypeAlias = Prepare | Join | Discard | Update | Answer
-FromWorker: TypeAlias = Started | Prepared | Failed | Joined | Updated | Beat | Ask
+FromWorker: TypeAlias = Started | Prepared | Failed | Joined | Updated | Beat | Trouble | Ask
 Received = TypeVar("Received")
 
 

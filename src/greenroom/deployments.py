@@ -40,6 +40,8 @@ class Target:
         The path that answers; no two targets share one.
     declared : tuple of Column
         The columns of a request, for versions whose signature does not name them.
+    optional : bool
+        Whether nothing is wrong where nothing is selected.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Target:
     selector: Selector
     route: str
     declared: tuple[Column, ...] = ()
+    optional: bool = False
 
 
 def chosen_version(served: Deployment, selected: Sequence[ModelVersion]) -> ModelVersion | None:
@@ -81,6 +84,7 @@ def deployment_of(
         directory=directory,
         compiled=compiled,
         declared=target.declared,
+        optional=target.optional,
     )
 
 
@@ -93,6 +97,7 @@ def no_deployment(target: Target, reason: str, advice: str = "") -> Deployment:
         route=target.route,
         reason=reason,
         advice=advice,
+        optional=target.optional,
     )
 
 

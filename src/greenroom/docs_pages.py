@@ -76,6 +76,12 @@ def _predict_operation(name: str, served: ServedModel, *, scoring: bool) -> Pred
     summary = f"Predict with {name}"
     if serving is None or runtime is None or served.reply_type is None:
         reason = deployment.reason or "No version is served at the moment."
+        if serving is not None:
+            # Its fields are known to whoever loads it.
+            reason = (
+                f"{deployment.name} version {serving.version} ({serving.stage}) is not in memory:"
+                " it is loaded on its first use, and its fields are described here from then on."
+            )
         return PredictOperation(
             model=name, paths=paths, summary=summary, description=reason, scoring=scoring
         )

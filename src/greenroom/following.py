@@ -6,7 +6,8 @@ registry is away, what was selected before goes on. Loading versions is
 :mod:`greenroom.inference`'s business, and bringing them to all workers the supervisor's.
 
 Any number of targets costs one call a poll: the search for all registered models is taken as a hint
-that something changed, and a model's versions are asked for only then, and from time to time.
+that something changed, and a model's versions are asked for only then, and from time to time, a few
+models a poll.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -41,10 +42,17 @@ from greenroom.registered import ModelVersion, RegisteredModel
 from greenroom.registry import Registry
 from greenroom.status import RegistryStatus, VersionStatus
 
-__all__ = ["RECHECK_S", "Follower", "Poll", "Target"]
+__all__ = ["BUDGET_S", "MOST_RECHECKS", "RECHECK_S", "Follower", "Poll", "Target"]
 
 RECHECK_S: Final = 30.0
 """How long the hint is believed that nothing changed, and a version left alone that failed."""
+
+MOST_RECHECKS: Final = 4
+"""How many models a poll asks for although nothing seems to have changed: those that were left
+alone for longest. So many models do not all fall due at once, and a quiet poll stays cheap."""
+
+BUDGET_S: Final = 5.0
+"""How long a poll looks for what is new before it returns what it has."""
 
 _UNASKED: Final = "MLflow has not been asked yet what is selected"
 _START: Final = "start it, or set MLFLOW_TRACKING_URI"
@@ -53,10 +61,14 @@ _ANOTHER: Final = "promote another version, or register it anew"
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """What a poll found: a deployment for each target, in their order, and how the registry is."""
+    """What a poll found: a deployment for each target, in their order, and how the registry is.
+
+    One that is ``unfinished`` has left models for the next one, which is due at once.
+    """
 
     deployments: tuple[Deployment, ...]
     registry: RegistryStatus
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ class _Rejection:
         return unchanged and found == (self.version, self.digest, self.compiled)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Followed:
     """What is known about one target.
 
@@ -90,19 +102,17 @@ class _Followed:
     checked_at_s: float | None = None
     chosen: ModelVersion | None = None
     problems: tuple[str, ...] = ()
+    remembered: Deployment | None = None
     fetched: tuple[Provenance, str] | None = None
     failed: tuple[Provenance, float, GreenroomError] | None = None
     rejection: _Rejection | None = None
 
-    def due(self, model: RegisteredModel | None, now_s: float) -> bool:
-        """Whether what is selected may have changed."""
-        return (
-            self.checked_at_s is None
-            or now_s - self.checked_at_s >= RECHECK_S
-            or model != self.hint
-            # MLflow moves an alias without a trace in the registered model's times.
-            or self.target.selector.kind == "alias"
-        )
+    def changed(self, model: RegisteredModel | None) -> bool:
+        """Whether the registry shows that what is selected may have changed.
+
+        An alias moves without a trace in the registered model's times, but not in its aliases.
+        """
+        return self.checked_at_s is None or model != self.hint
 
     def as_before(self, problem: str, advice: str = _ANOTHER) -> Deployment:
         """Return what all workers serve; ``problem`` is why it is not what is selected."""
@@ -126,6 +136,9 @@ class Follower:
         What there is to serve.
     keep_versions : int
         How many versions of each registered model stay in the store.
+    discover : callable, optional
+        Told the name of each registered model that is not among the targets; returns the target
+        to follow from then on, or None.
     clock_s : callable
         Seconds that only go up.
     """
@@ -137,20 +150,24 @@ class Follower:
         targets: Sequence[Target],
         *,
         keep_versions: int,
+        discover: Callable[[str], Target | None] = lambda _: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._store = store
         self._keep_versions = keep_versions
+        self._discover = discover
         self._clock_s = clock_s
         self._lock = threading.RLock()
         self._status = RegistryStatus(uri=registry.uri)
-        unasked = [(target, no_deployment(target, _UNASKED)) for target in targets]
-        self._followed = [_Followed(target, none, none) for target, none in unasked]
+        self._followed: list[_Followed] = []
+        for target in targets:
+            self._follow(target)
 
     def restore(self) -> tuple[Deployment, ...]:
         """Return what was served last, from the store alone; every file of it is verified."""
         with self._lock:
+            self._follow_new(found.name for found in self._store.recall_all(Deployment).values())
             for followed in self._followed:
                 followed.accepted = followed.offered = self._restored(followed)
             return self._deployments()
@@ -159,7 +176,8 @@ class Follower:
         """Ask the registry what is selected, and bring what is new into the store.
 
         Trouble with the registry is no error but a state; trouble with a version is a problem of
-        its deployment.
+        its deployment. Where versions have to be downloaded for longer than :data:`BUDGET_S`, what
+        was found so far is returned, so that it is served while the rest comes.
 
         Parameters
         ----------
@@ -167,15 +185,16 @@ class Follower:
             Ask for everything, whatever the hint says, and try again what failed before.
         """
         with self._lock:
+            unfinished = False
             try:
                 models = {model.name: model for model in self._registry.registered_models()}
-                for followed in self._followed:
-                    self._update(followed, models.get(followed.target.name), force=force)
+                self._follow_new(models)
+                unfinished = self._update_all(models, force=force)
             except RegistryError as error:
                 self._unavailable(error)
             else:
                 self._registry_is("healthy")
-            return Poll(self._deployments(), self._status)
+            return Poll(self._deployments(), self._status, unfinished)
 
     def accepted(self, deployments: Sequence[Deployment]) -> None:
         """Note that all workers serve ``deployments``, and remember that over a restart.
@@ -188,7 +207,10 @@ class Follower:
         with self._lock:
             for followed, deployment in self._matched(deployments):
                 followed.accepted = deployment
-                self._store.remember(followed.target.route, with_problems(deployment))
+                lasting = with_problems(deployment)
+                if lasting != followed.remembered:
+                    self._store.remember(followed.target.route, lasting)
+                    followed.remembered = lasting
             kept = [one for two in self._followed for one in (two.accepted, two.offered)]
             in_use = {one.serving.digest for one in kept if one.serving is not None}
             self._store.prune(self._keep_versions, in_use)
@@ -223,10 +245,41 @@ class Follower:
             followed.accepted = no_deployment(target, sentence, _ANOTHER)
         followed.offered = self._described(followed, followed.as_before(sentence))
 
+    def _follow(self, target: Target) -> None:
+        nothing = no_deployment(target, _UNASKED)
+        self._followed.append(_Followed(target, nothing, nothing))
+
+    def _follow_new(self, names: Iterable[str]) -> None:
+        """Follow those of the registered models that are to be, and are not yet."""
+        known = {followed.target.name for followed in self._followed}
+        for name in names:
+            target = self._discover(name) if name not in known else None
+            if target is not None:
+                self._follow(target)
+
+    def _update_all(self, models: Mapping[str, RegisteredModel], *, force: bool) -> bool:
+        """Find out what is to be served; return whether some of it was left for the next poll."""
+        began_s = self._clock_s()
+        overdue = self._overdue()
+        for followed in self._followed:
+            model = models.get(followed.target.name)
+            if force or followed.changed(model) or followed in overdue:
+                if not force and self._clock_s() - began_s > BUDGET_S:
+                    return True
+                self._update(followed, model, force=force)
+        return False
+
+    def _overdue(self) -> list[_Followed]:
+        """Return what is asked for again although the registry shows no change."""
+        before_s = self._clock_s() - RECHECK_S
+        waiting = [one for one in self._followed if one.checked_at_s is not None]
+        waiting.sort(key=lambda one: one.checked_at_s or 0.0)
+        return [one for one in waiting[:MOST_RECHECKS] if (one.checked_at_s or 0.0) <= before_s]
+
     def _restored(self, followed: _Followed) -> Deployment:
         target = followed.target
         nothing = no_deployment(target, _UNASKED)
-        found = self._store.recall(target.route, Deployment)
+        found = followed.remembered = self._store.recall(target.route, Deployment)
         if found is None or (found.name, found.selector) != (target.name, str(target.selector)):
             return nothing
         found = replace(found, model=target.model, declared=target.declared)
@@ -264,8 +317,6 @@ class Follower:
         now_s = self._clock_s()
         if force:
             followed.rejection = followed.failed = None
-        elif not followed.due(model, now_s):
-            return
         target = followed.target
         selected: tuple[ModelVersion, ...] = ()
         if model is not None:

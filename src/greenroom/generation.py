@@ -12,6 +12,11 @@ from greenroom.schema import Column
 from greenroom.status import ModelStatus, VersionStatus
 
 
+def predict_path(model: str) -> str:
+    """Return where every model answers, whatever its own route is."""
+    return f"/models/{model}/predict"
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """What one model's route answers with.
 
@@ -40,6 +45,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         For each stage the highest version in it, as pages show it.
     declared : tuple of Column
         The columns of a request, for a version whose signature does not name them.
+    optional : bool
+        Whether nothing is wrong where nothing is served.
     """
 
     model: str
@@ -54,11 +61,30 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     latest_versions: dict[str, str] = {}
     declared: tuple[Column, ...] = ()
+    optional: bool = False
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Where a runtime is loaded from: the version, and what was compiled of it."""
+        return self.directory, self.compiled
+
+    @property
+    def answers_as(self) -> tuple[object, ...]:
+        """What its answers depend on: two that have this in common need to be proved only once."""
+        serving = self.serving
+        version = (serving.version, serving.stage) if serving is not None else ()
+        return (self.name, *self.files, self.declared, *version)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where its predictions are: the route, and the path that every model has."""
+        return (self.route, predict_path(self.model))
 
     @property
     def status(self) -> ModelStatus:
         """The same as a page shows it."""
-        problems = self.problems if self.serving else (self.reason, *self.problems)
+        reason = "" if self.serving or self.optional else self.reason
+        problems = (reason, *self.problems)
         return ModelStatus(
             name=self.name,
             selector=self.selector,
@@ -66,6 +92,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
             serving=self.serving,
             problems=tuple(problem for problem in problems if problem),
             latest_versions=self.latest_versions,
+            optional=self.optional,
         )
 
 

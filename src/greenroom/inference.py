@@ -5,16 +5,16 @@ its example the way a request is answered. Which generation answers is one numbe
 share, read once for each request. What a version that is served already needs is not loaded again.
 
 There is no HTTP here, and nothing is decided about what is to be served: that is
-:mod:`greenroom.serving`'s and :mod:`greenroom.following`'s business.
+:mod:`greenroom.serving`'s and :mod:`greenroom.following`'s business. An engine that may not hold
+all versions at once is :mod:`greenroom.residency`'s.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -29,6 +29,7 @@ from greenroom.errors import (
 )
 from greenroom.examples import example_request
 from greenroom.generation import Deployment, Generation
+from greenroom.memory import Recency
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
@@ -37,8 +38,9 @@ from greenroom.rows import RowSource
 from greenroom.runtime import Runtime, load_runtime
 from greenroom.schema import Schema
 from greenroom.task import TASKS
+from greenroom.timestamps import timestamp_now
 
-__all__ = ["Engine", "LoadedGeneration", "ServedModel"]
+__all__ = ["Engine", "FirstUse", "LoadedGeneration", "ServedModel"]
 
 QUICK_S: Final = 0.002
 """How long all other requests may wait for a graph that is called in the event loop; a thread would
@@ -63,7 +65,8 @@ class ServedModel:
     deployment : Deployment
         What is served under the route, or why nothing is.
     runtime : Runtime, optional
-        What answers; None, like the two types, when nothing is served.
+        What answers; None, like the two types, when nothing is served, or the version is not in
+        memory.
     request_type : RequestType, optional
         What a body is read with.
     reply_type : ReplyType, optional
@@ -71,6 +74,8 @@ class ServedModel:
     quick_rows : int, optional
         How many rows it answers in :data:`QUICK_S`; 0 for one that is not to be called in the
         event loop at all.
+    recency : Recency, optional
+        Kept up to date where a version can be put out of memory.
     """
 
     deployment: Deployment
@@ -78,6 +83,12 @@ class ServedModel:
     request_type: RequestType | None = None
     reply_type: ReplyType | None = None
     quick_rows: int = 0
+    recency: Recency | None = None
+
+    @property
+    def awaits_load(self) -> bool:
+        """Whether there is a version to answer that has to be loaded first."""
+        return self.runtime is None and self.deployment.serving is not None
 
     def answer(self, body: bytes) -> bytes:
         """Answer the JSON body of a request with the JSON body of a reply.
@@ -111,6 +122,8 @@ class ServedModel:
         runtime = self.runtime
         if runtime is None:
             raise self._not_serving()
+        if self.recency is not None:
+            self.recency.at_s = time.monotonic()
         if runtime.accepts_matrix:
             predictions = runtime.predict_matrix(rows.matrix())
         else:
@@ -155,7 +168,7 @@ class ServedModel:
             raise self._not_serving()
         cells = reply_type.cells(predictions)
         n_answers = len(predictions)
-        ids, timestamp, now_s = new_prediction_ids(n_answers), _now(), time.perf_counter()
+        ids, timestamp, now_s = new_prediction_ids(n_answers), timestamp_now(), time.perf_counter()
         replies, first = [], 0
         for rows, began_s in asked:
             took_ms = (now_s - began_s) * 1_000
@@ -177,12 +190,32 @@ class ServedModel:
         )
 
 
+FirstUse: TypeAlias = Callable[[ServedModel], Awaitable[ServedModel]]
+"""Takes a model that may not be in memory and returns it in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedGeneration:
-    """A generation in memory: by route, what answers there."""
+    """A generation in memory: what answers by route, and by all else that a request may name.
+
+    Attributes
+    ----------
+    by_name : mapping of str to ServedModel
+        By what a model is called on this server.
+    by_path : mapping of str to ServedModel
+        By the paths where its predictions are.
+    """
 
     number: int
     models: Mapping[str, ServedModel]
+    by_name: Mapping[str, ServedModel] = field(init=False)
+    by_path: Mapping[str, ServedModel] = field(init=False)
+
+    def __post_init__(self) -> None:
+        served = self.models.values()
+        object.__setattr__(self, "by_name", {one.deployment.model: one for one in served})
+        by_path = {path: one for one in served for path in one.deployment.paths}
+        object.__setattr__(self, "by_path", by_path)
 
 
 class Engine:
@@ -253,12 +286,10 @@ class Engine:
             loaded = self._loaded()
             models = {}
             for deployment in generation.deployments:
-                began_s = time.perf_counter()
-                served = _served(deployment, loaded, self._load)
+                served = self._prepared(deployment, loaded)
                 models[deployment.route] = served
-                if served.runtime is not None and _files(deployment) not in loaded:
-                    loaded[_files(deployment)] = served.runtime
-                    self._on_load(deployment, time.perf_counter() - began_s)
+                if served.runtime is not None:
+                    loaded[deployment.files] = served
             prepared = LoadedGeneration(generation.number, models)
             with self._changing:
                 self._generations = {**self._generations, generation.number: prepared}
@@ -280,29 +311,39 @@ class Engine:
             if served.runtime is not None
         }
 
-    def _loaded(self) -> dict[tuple[str, str], Runtime]:
+    def _prepared(
+        self, deployment: Deployment, loaded: Mapping[tuple[str, str], ServedModel]
+    ) -> ServedModel:
+        """Return what a generation has for a deployment; ``loaded`` is in memory already."""
+        return self._served(deployment, loaded.get(deployment.files))
+
+    def _served(self, deployment: Deployment, known: ServedModel | None) -> ServedModel:
+        """Return what answers a deployment's requests; ``known`` is one with the same files."""
+        if deployment.serving is None:
+            return ServedModel(deployment)
+        if known is not None and known.deployment.answers_as == deployment.answers_as:
+            return replace(known, deployment=deployment)
+        if known is not None:
+            served = _proved(deployment, known.runtime, self._load)
+            return replace(served, recency=known.recency)
+        began_s = time.perf_counter()
+        served = _proved(deployment, None, self._load)
+        self._on_load(deployment, time.perf_counter() - began_s)
+        return served
+
+    def _loaded(self) -> dict[tuple[str, str], ServedModel]:
         """Return what is in memory by its directories, which the model store names by digest."""
         return {
-            _files(served.deployment): served.runtime
+            served.deployment.files: served
             for generation in self._generations.values()
             for served in generation.models.values()
             if served.runtime is not None
         }
 
 
-def _files(deployment: Deployment) -> tuple[str, str]:
-    """Return where a runtime is loaded from: the version, and what was compiled of it."""
-    return deployment.directory, deployment.compiled
-
-
-def _served(
-    deployment: Deployment, loaded: Mapping[tuple[str, str], Runtime], load: Load
-) -> ServedModel:
+def _proved(deployment: Deployment, runtime: Runtime | None, load: Load) -> ServedModel:
     """Return what answers a deployment's requests, having answered one."""
-    if deployment.serving is None:
-        return ServedModel(deployment)
     try:
-        runtime = loaded.get(_files(deployment))
         if runtime is None:
             declared = Schema(deployment.declared) if deployment.declared else None
             compiled = Path(deployment.compiled) if deployment.compiled else None
@@ -366,23 +407,3 @@ def _compiled(deployment: Deployment, runtime: Runtime) -> ServedModel:
         constants,
     )
     return ServedModel(deployment, runtime, RequestType.compile(runtime.schema), reply_type)
-
-
-class _Clock:
-    """The time as text, with the second written once and not for each reply."""
-
-    def __init__(self) -> None:
-        self._written = (-1, "")
-
-    def __call__(self) -> str:
-        """Return the time now: ISO 8601, UTC, milliseconds."""
-        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        # One value, read and replaced as a whole: replies are written by two threads.
-        written = self._written
-        if written[0] != second:
-            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            written = self._written = (second, text)
-        return f"{written[1]}.{nanoseconds // 1_000_000:03d}Z"
-
-
-_now: Final = _Clock()

@@ -29,6 +29,7 @@ from greenroom.control import (
     Prepared,
     Started,
     ToWorker,
+    Trouble,
     Update,
     Updated,
     open_to_supervisor,
@@ -129,6 +130,11 @@ class Membership:
                 await task
         if self._channel is not None:
             await self._channel.close()
+
+    def report(self, model: str, digest: str, problem: str) -> None:
+        """Tell that a version does not load on its first use; with no problem, that it does now."""
+        if self._channel is not None:
+            self._channel.send(Trouble(model, digest, problem))
 
     async def reload(self) -> Status:
         """Have the registry asked now, and return when all workers serve what it selects.

@@ -24,7 +24,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import msgspec
@@ -254,6 +254,13 @@ class ModelStore:
     def recall(self, key: str, kind: type[_T]) -> _T | None:
         """Return what was remembered under a key; None when there is nothing that can be read."""
         return _read(self._selected / f"{quote(key, safe='')}.json", kind)
+
+    def recall_all(self, kind: type[_T]) -> dict[str, _T]:
+        """Return all that was remembered and can be read, by key."""
+        found = {
+            unquote(path.stem): _read(path, kind) for path in sorted(self._selected.glob("*.json"))
+        }
+        return {key: value for key, value in found.items() if value is not None}
 
     def prune(self, keep: int, in_use: Collection[str]) -> list[str]:
         """Remove old versions, with what was compiled of them, and return their digests.

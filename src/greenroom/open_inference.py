@@ -22,7 +22,7 @@ from greenroom import __version__
 from greenroom.error_replies import HttpRefusal, protocol_error_reply
 from greenroom.errors import NotServing, RequestMalformed, VersionError
 from greenroom.examples import example_request
-from greenroom.inference import ServedModel
+from greenroom.inference import FirstUse, ServedModel
 from greenroom.inference_protocol import (
     InferenceRequest,
     output_metadata,
@@ -105,6 +105,8 @@ class OpenInference:
         Returns the server's status.
     reload : callable
         Has the registry asked, and returns when all workers serve what it selects.
+    first_use : callable
+        Returns a model in memory, which it may not have been before.
     predict : callable
         ``model, rows -> predictions``: where a prediction is made is the server's to say.
     work : callable
@@ -117,17 +119,20 @@ class OpenInference:
         models: Callable[[], Mapping[str, ServedModel]],
         status: Callable[[], Status],
         reload: Callable[[], Awaitable[Status]],
+        first_use: FirstUse,
         predict: Predict,
         work: Work,
     ) -> None:
         self._models = models
+        self._first_use = first_use
         self._status = status
         self._reload = reload
         self._predict = predict
         self._work = work
-        # By name: the model that was read for, or described, and what was made for it once.
-        self._readers: dict[str, tuple[ServedModel, TensorReader]] = {}
-        self._described: dict[str, tuple[ServedModel, list[dict[str, Any]]]] = {}
+        # By name: what the model's answers depend on, and what was made for it once. Not the model
+        # itself, which may be put out of memory.
+        self._readers: dict[str, tuple[object, TensorReader]] = {}
+        self._described: dict[str, tuple[object, list[dict[str, Any]]]] = {}
         self._handlers: Final[dict[str, _Handler]] = {
             "infer": self._infer,
             "server": self._server,
@@ -187,7 +192,7 @@ class OpenInference:
         return None
 
     async def _infer(self, asked: _Asked) -> HttpReply:
-        name, served = self._served(asked)
+        name, served = await self._in_memory(asked)
         body = await _body(asked)
         json_length = _json_length(asked.headers)
         reader = self._reader(name, served)
@@ -202,10 +207,10 @@ class OpenInference:
 
     def _reader(self, name: str, served: ServedModel) -> TensorReader:
         """Return what reads a model's tensors, made when it is first asked for."""
-        found = self._readers.get(name)
-        if found is None or found[0] is not served:
+        found, made_for = self._readers.get(name), served.deployment.answers_as
+        if found is None or found[0] != made_for:
             assert served.runtime is not None  # noqa: S101 - for the type checker
-            found = self._readers[name] = (served, TensorReader(served.runtime.schema))
+            found = self._readers[name] = (made_for, TensorReader(served.runtime.schema))
         return found[1]
 
     async def _server(self, _: _Asked) -> HttpReply:
@@ -220,7 +225,7 @@ class OpenInference:
         return _json({"live": True, "ready": page.status == 200}, page.status)
 
     async def _metadata(self, asked: _Asked) -> HttpReply:
-        name, served = self._served(asked)
+        name, served = await self._in_memory(asked)
         runtime, serving = served.runtime, served.deployment.serving
         if runtime is None or serving is None:
             raise not_serving(served.deployment)
@@ -235,12 +240,12 @@ class OpenInference:
 
     async def _outputs(self, name: str, served: ServedModel) -> list[dict[str, Any]]:
         """Describe a model's outputs by its answer to an example, asked for once."""
-        found = self._described.get(name)
-        if found is None or found[0] is not served:
+        found, made_for = self._described.get(name), served.deployment.answers_as
+        if found is None or found[0] != made_for:
             assert served.runtime is not None  # noqa: S101 - for the type checker
             example = example_request(served.runtime.schema, served.runtime.example_values)
             rows = served.decode(msgspec.json.encode(example))
-            found = (served, output_metadata(await self._predict(served, rows)))
+            found = (made_for, output_metadata(await self._predict(served, rows)))
             self._described[name] = found
         return found[1]
 
@@ -288,11 +293,16 @@ class OpenInference:
             advice=f"take the version out of {served.deployment.selector} in the registry",
         )
 
+    async def _in_memory(self, asked: _Asked) -> tuple[str, ServedModel]:
+        """Return the model that a path names, loaded."""
+        name, served = self._served(asked)
+        return name, await self._first_use(served)
+
     def _served(self, asked: _Asked) -> tuple[str, ServedModel]:
         """Return the model that a path names, having a version, and the one that is asked for."""
         name, served = self._named(asked)
         serving = served.deployment.serving
-        if serving is None or served.runtime is None:
+        if serving is None:
             raise not_serving(served.deployment)
         version = asked.parameters.get("version")
         if version is not None and version != serving.version:

@@ -123,6 +123,7 @@ _PAGES: Final[dict[str, dict[str, Any]]] = {
                 **_VERSION,
                 selector=_SELECTOR,
                 route=_ROUTE,
+                in_memory=_said(_FLAG, "Whether the worker that answers has it loaded."),
                 problems=_PROBLEMS,
             )
         ),

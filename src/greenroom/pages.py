@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from greenroom.errors import NotServing
-from greenroom.generation import Deployment
+from greenroom.generation import Deployment, predict_path
 from greenroom.inference import ServedModel
 from greenroom.manifest import Manifest
 from greenroom.schema import Column
@@ -41,11 +41,6 @@ __all__ = [
 
 GENERATED_DATA: Final = "generated data"
 """What everything that shows a version trained on a stand-in calls it."""
-
-
-def predict_path(model: str) -> str:
-    """Return where every model answers, whatever its own route is."""
-    return f"/models/{model}/predict"
 
 
 class Page(NamedTuple):
@@ -201,11 +196,13 @@ def not_serving(deployment: Deployment) -> NotServing:
 
 def model_list(models: Mapping[str, ServedModel], status: Status) -> Page:
     """List the models of the server, by what they are called on it."""
-    return Page({"models": [_listed(served.deployment, status) for served in models.values()]})
+    by_route = {model.route: model for model in status.models}
+    return Page({"models": [_listed(served, by_route) for served in models.values()]})
 
 
-def _listed(deployment: Deployment, status: Status) -> dict[str, Any]:
-    shown = _shown(deployment, status)
+def _listed(served: ServedModel, by_route: Mapping[str, ModelStatus]) -> dict[str, Any]:
+    deployment = served.deployment
+    shown = _shown(deployment, by_route)
     serving = shown.serving
     return {
         "name": deployment.model,
@@ -214,21 +211,20 @@ def _listed(deployment: Deployment, status: Status) -> dict[str, Any]:
         "model_stage": serving.stage if serving else None,
         "selector": deployment.selector,
         "route": deployment.route,
+        "in_memory": served.runtime is not None,
         "problems": list(shown.problems),
     }
 
 
-def _shown(deployment: Deployment, status: Status) -> ModelStatus:
+def _shown(deployment: Deployment, by_route: Mapping[str, ModelStatus]) -> ModelStatus:
     """Return what is known of a deployment now, aliases and problems included.
 
     Those change without a swap, so they come from the status; the version that answers, from the
     deployment itself, also while the status is still about another one.
     """
     own = deployment.status
-    for model in status.models:
-        if model.route == deployment.route and _identity(model) == _identity(own):
-            return model
-    return own
+    known = by_route.get(deployment.route, own)
+    return known if _identity(known) == _identity(own) else own
 
 
 def _identity(model: ModelStatus) -> tuple[str, str, str]:
@@ -245,7 +241,7 @@ def model_info(served: ServedModel, status: Status) -> Page:
         When there is none.
     """
     deployment, runtime = served.deployment, served.runtime
-    shown = _shown(deployment, status)
+    shown = _shown(deployment, {model.route: model for model in status.models})
     serving = shown.serving
     if serving is None or runtime is None:
         raise not_serving(deployment)

@@ -85,6 +85,8 @@ class Pursuit:
         self._registry_starts = registry_starts
         self._on_registry_answer = on_registry_answer
         self._showcase = Showcase()
+        self._found: Poll | None = None
+        self._unfinished = False
         self._turn = asyncio.Lock()
         self._unloadable: set[tuple[int, str]] = set()
         self._told = ""
@@ -128,6 +130,11 @@ class Pursuit:
         """Have every worker show how a restart is."""
         self.status = msgspec.structs.replace(self.status, restart=restart)
         self._rollout.publish(self.status)
+
+    def show_troubles(self) -> None:
+        """Say in the status what does not load on its first use."""
+        if self._found is not None:
+            self._publish(self._found.deployments, self._found.registry)
 
     async def give_up(self, model: str, problem: str) -> None:
         """Go back from what was committed and does not load any more, in any worker."""
@@ -184,7 +191,9 @@ class Pursuit:
             self._on_registry_answer(time.time())
         told: list[str] = []
         for _ in range(len(poll.deployments) + 1):
-            if same(poll.deployments, self._rollout.generation.deployments):
+            current = self._rollout.generation
+            # The first one is committed also where it is empty: then the pages can say so.
+            if current.number and same(poll.deployments, current.deployments):
                 break
             refused = await self._bring(poll.deployments, poll.registry)
             if not refused:
@@ -193,6 +202,7 @@ class Pursuit:
             told += [await self._reject(deployment, problem) for deployment, problem in refused]
             poll = await in_background(self._follower.poll)
         self._publish(poll.deployments, poll.registry)
+        self._unfinished = poll.unfinished
         return told
 
     async def _bring(
@@ -228,6 +238,7 @@ class Pursuit:
         return text
 
     def _publish(self, deployments: Sequence[Deployment], registry: RegistryStatus) -> None:
+        self._found = Poll(tuple(deployments), registry)
         was = self.status.registry
         if was.state == "starting" and registry.state != "healthy" and self._registry_starts():
             registry = was
@@ -238,13 +249,18 @@ class Pursuit:
             generation=self._rollout.generation.number,
             registry=registry,
             models=self._showcase.models(
-                self._rollout.generation, deployments, self._rollout.runtimes
+                self._rollout.generation,
+                deployments,
+                self._rollout.runtimes,
+                self._rollout.troubles(),
             ),
         )
         self._rollout.publish(self.status)
 
     def _pause_s(self) -> float:
         """Return how long to wait for the next poll; not for long while the registry is away."""
+        if self._unfinished:
+            return 0.0
         pause_s = self._settings.poll_interval_s
         if self.status.registry.state != "healthy":
             pause_s = min(pause_s, AWAY_INTERVAL_S)

@@ -21,6 +21,7 @@ from greenroom.control import (
     Joined,
     Prepared,
     Started,
+    Trouble,
     Update,
     Updated,
 )
@@ -50,6 +51,9 @@ class Observer(Protocol):
 
     def on_swap(self, outcome: Outcome, seconds: float) -> None:
         """Tell how a swap has ended, and how long it took."""
+
+    def on_trouble(self) -> None:
+        """Tell that what :meth:`Rollout.troubles` returns has changed."""
 
     def on_unloadable(self, model: str, problem: str) -> None:
         """Tell that what is committed does not load any more, and that nobody serves it."""
@@ -132,6 +136,13 @@ class Rollout:
             self._status = status
             self.crew.broadcast(Update(status))
 
+    def troubles(self) -> dict[tuple[str, str], str]:
+        """Return what does not load on its first use: by model and digest, why."""
+        found: dict[tuple[str, str], str] = {}
+        for worker in self.crew.living.values():
+            found |= worker.troubles
+        return found
+
     async def shown(self) -> None:
         """Return when every worker that serves shows the committed status, or after a second."""
         await self._within(_SHOWN_TIMEOUT_S, self._all_show)
@@ -177,6 +188,8 @@ class Rollout:
             worker.shown = message.generation
         elif isinstance(message, Beat):
             return
+        elif isinstance(message, Trouble):
+            self._on_trouble(worker, message)
         else:
             self._observer.on_ask(worker, message)
         self._changed.set()
@@ -189,6 +202,8 @@ class Rollout:
             self._decide()
         if not self._stopping:
             self._tell_of(worker, how)
+        if worker.troubles and not self._stopping:
+            self._observer.on_trouble()
         self._changed.set()
 
     def _tell_of(self, worker: WorkerProcess, how: str) -> None:
@@ -231,6 +246,16 @@ class Rollout:
             self._decide()
         elif message.number == self.generation.number:
             self._on_unloadable(worker, message)
+
+    def _on_trouble(self, worker: WorkerProcess, message: Trouble) -> None:
+        key = (message.model, message.digest)
+        if message.problem:
+            if message.problem != self.troubles().get(key):
+                self._observer.on_event(message.problem)
+            worker.troubles[key] = message.problem
+        else:
+            worker.troubles.pop(key, None)
+        self._observer.on_trouble()
 
     def _on_unloadable(self, worker: WorkerProcess, message: Failed) -> None:
         """Try another process when others serve what this one cannot load; else it is the files."""

@@ -135,6 +135,7 @@ class Showcase:
         generation: Generation,
         found: Sequence[Deployment],
         runtimes: Mapping[str, Collection[str]] = MappingProxyType({}),
+        troubles: Mapping[tuple[str, str], str] = MappingProxyType({}),
     ) -> tuple[ModelStatus, ...]:
         """Return the state of every model.
 
@@ -148,12 +149,17 @@ class Showcase:
         runtimes : mapping of str to collection of str
             By model, what the workers answer with. Where they have not said, a model is shown with
             the runtime that its files are made for.
+        troubles : mapping
+            What does not load on its first use: by model and digest, why.
         """
         by_model = {deployment.model: deployment for deployment in found}
         shown = [
-            with_runtime(
-                _with_news(served, by_model.get(served.model, served)),
-                runtimes.get(served.model, ()),
+            _with_trouble(
+                with_runtime(
+                    _with_news(served, by_model.get(served.model, served)),
+                    runtimes.get(served.model, ()),
+                ),
+                troubles,
             )
             for served in generation.deployments
         ]
@@ -171,6 +177,14 @@ class Showcase:
             self._loaded_at[key] = before.get(key) or utc_now()
             serving = msgspec.structs.replace(one.serving, loaded_at=self._loaded_at[key])
             yield msgspec.structs.replace(one, serving=serving).status
+
+
+def _with_trouble(served: Deployment, troubles: Mapping[tuple[str, str], str]) -> Deployment:
+    digest = served.serving.digest if served.serving is not None else ""
+    problem = troubles.get((served.model, digest))
+    if problem is None:
+        return served
+    return msgspec.structs.replace(served, problems=(problem, *served.problems))
 
 
 def _with_news(served: Deployment, found: Deployment) -> Deployment:

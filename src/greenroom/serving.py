@@ -33,7 +33,7 @@ from greenroom.headers import (
     require_post,
     scoring_type,
 )
-from greenroom.inference import Engine, ServedModel
+from greenroom.inference import Engine, FirstUse, LoadedGeneration, ServedModel
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.invocations import decode_invocation, encode_predictions
 from greenroom.open_inference import OpenInference
@@ -42,7 +42,7 @@ from greenroom.prediction_id import new_prediction_id
 from greenroom.protocol_endpoints import ROOT
 from greenroom.scoring_openapi import SCORING_PATH
 from greenroom.settings import Settings
-from greenroom.site import Models, Site
+from greenroom.site import Site
 from greenroom.status import Status
 from greenroom.traffic import CountedSend, Routed, Traffic, note_error, route_of
 
@@ -75,6 +75,7 @@ def build_asgi(
     app: App | None,
     settings: Settings,
     reload: Callable[[], Awaitable[Status]],
+    first_use: FirstUse | None = None,
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
     instruments: WorkerInstruments | None = None,
 ) -> Server:
@@ -93,13 +94,16 @@ def build_asgi(
         rows are predicted together.
     reload : callable
         Has the registry asked now, and returns when all workers serve what it selects.
+    first_use : callable, optional
+        Loads a model that is not in memory; None where all of them are.
     lifespan : callable, optional
         A context that is entered before the first request and left after the last.
     instruments : WorkerInstruments, optional
         What counts the answers; default: this process's own, which know of no other process.
     """
     counting = instruments or WorkerInstruments()
-    return Server(engine, status, app, settings, reload, lifespan, counting)
+    loaded = first_use or _as_it_is
+    return Server(engine, status, app, settings, reload, loaded, lifespan, counting)
 
 
 class Server:
@@ -112,13 +116,15 @@ class Server:
         app: App | None,
         settings: Settings,
         reload: Callable[[], Awaitable[Status]],
+        first_use: FirstUse,
         lifespan: Callable[[], AbstractAsyncContextManager[Any]],
         instruments: WorkerInstruments,
     ) -> None:
         self._engine = engine
+        self._first_use = first_use
         self._max_body_bytes = settings.max_body_bytes
         self.max_short_bytes = min(MAX_SHORT_BYTES, settings.max_body_bytes)
-        self._models = Models(-1, {}, {})
+        self._generation: LoadedGeneration | None = None
         self._routed: Mapping[str, Routed] = {}
         self._by_url: Mapping[bytes, Routed] = {}
         self._declared = _declared_paths(app)
@@ -139,6 +145,7 @@ class Server:
             models=lambda: self._current().by_name,
             status=status,
             reload=reload,
+            first_use=first_use,
             predict=self._answering.predict,
             work=self._answering.work,
         )
@@ -148,6 +155,7 @@ class Server:
             status=status,
             reload=reload,
             metrics=metrics.write,
+            first_use=first_use,
             routes=app.routes if app else (),
             lifespan=self._living,
         ).asgi
@@ -197,14 +205,15 @@ class Server:
     def served_at(self, url: bytes) -> Routed | None:
         """Return the model whose predictions are asked for at a URL just as it was sent.
 
-        None when that is no prediction's, or is spelled in an unusual way, or nothing is loaded:
-        then the ASGI app knows what to do.
+        None when that is no prediction's, or is spelled in an unusual way, or nothing is loaded
+        there: then the ASGI app knows what to do.
         """
         try:
             self._current()
         except NotServing:
             return None
-        return self._by_url.get(url)
+        routed = self._by_url.get(url)
+        return None if routed is None or routed.served.runtime is None else routed
 
     def ask(
         self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
@@ -261,21 +270,21 @@ class Server:
             counted.under(routed.route, routed.answers)
         return routed
 
-    def _current(self) -> Models:
+    def _current(self) -> LoadedGeneration:
         """Return what the committed generation answers with, read once for a request."""
         generation = self._engine.current()
-        if generation.number != self._models.number:
-            by_path, by_name = {}, {}
-            for route, served in generation.models.items():
-                name = served.deployment.model
-                by_name[name] = by_path[route] = by_path[predict_path(name)] = served
-            self._models = Models(generation.number, by_path, by_name)
-            self._routed = self._traffic.routed(generation.number, by_path)
+        # Another value after each swap, and also when a version comes into memory or goes.
+        if generation is not self._generation:
+            self._generation = generation
+            self._routed = self._traffic.routed(generation.number, generation.by_path)
             self._by_url = {path.encode(): routed for path, routed in self._routed.items()}
-        return self._models
+        return generation
 
     async def _predict(self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
-        """Answer a prediction request."""
+        """Answer a prediction request, having loaded the model if it is not in memory."""
+        if routed.served.awaits_load:
+            require_json(headers)
+            routed = routed._replace(served=await self._first_use(routed.served))
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
         def replied(reply: Reply) -> None:
@@ -335,12 +344,14 @@ class Server:
     ) -> bytes | None:
         """Answer a scoring request; None when the caller has gone away."""
         require_post(method)
-        if served.deployment.serving is None or served.request_type is None:
-            raise not_serving(served.deployment)
+        _require_serving(served)
         media_type = scoring_type(headers)
         body = await self._read(headers, receive)
         if body is None:
             return None
+        served = await self._first_use(served)
+        if served.request_type is None:
+            raise not_serving(served.deployment)
         decode = partial(decode_invocation, body, media_type)
         batcher = self._answering.batcher
         rows = await batcher.alone(decode, served.request_type)
@@ -368,6 +379,11 @@ class Server:
     def _too_large(self) -> HttpRefusal:
         advice = f"send at most {self._max_body_bytes} bytes, or raise the setting max_body_bytes"
         return HttpRefusal(413, "the body is too large", advice=advice)
+
+
+async def _as_it_is(served: ServedModel) -> ServedModel:
+    """Return a model of a server that has all of them in memory."""
+    return served
 
 
 def _declared_paths(app: App | None) -> dict[str, str]:

@@ -78,6 +78,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mlflow_start_timeout_s: Annotated[
         Seconds, Meta(description="How long an MLflow server that was started may take to answer.")
     ] = 180.0
+    max_loaded: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How many models a worker has in memory, each loaded on its first use; "
+            "`0`: all, at once.",
+        ),
+    ] = 0
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="The largest request body that is read.")
     ] = 4_194_304

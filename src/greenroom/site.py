@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -26,7 +26,7 @@ from greenroom import pages
 from greenroom.docs_pages import describe, docs_routes
 from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
-from greenroom.inference import ServedModel
+from greenroom.inference import FirstUse, LoadedGeneration, ServedModel
 from greenroom.openapi import Operation
 from greenroom.page_schemas import page_schema
 from greenroom.pages import Page, TextPage
@@ -35,20 +35,12 @@ from greenroom.reply import to_json
 from greenroom.status import Status
 from greenroom.traffic import note_error
 
-__all__ = ["Models", "Site"]
+__all__ = ["Site"]
 
 View: TypeAlias = Callable[[Request], Awaitable[Page | TextPage | Response]]
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
 
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
-
-
-class Models(NamedTuple):
-    """What one generation answers with: by path for predictions, by name for pages."""
-
-    number: int
-    by_path: Mapping[str, ServedModel]
-    by_name: Mapping[str, ServedModel]
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,8 @@ class Site:
         Has the registry asked, and returns when all workers serve what it selects.
     metrics : callable
         ``Accept -> text and content type`` of the server's metrics; called in a thread.
+    first_use : callable
+        Loads a model that is not in memory.
     routes : sequence of greenroom.Route
         The app's own pages; they may take the place of ``/``, ``/health`` and ``/model/info``.
     lifespan : callable
@@ -84,10 +78,11 @@ class Site:
         self,
         *,
         title: str,
-        models: Callable[[], Models],
+        models: Callable[[], LoadedGeneration],
         status: Callable[[], Status],
         reload: Callable[[], Awaitable[Status]],
         metrics: Callable[[str], tuple[bytes, str]],
+        first_use: FirstUse,
         routes: Sequence[apps.Route],
         lifespan: Lifespan,
     ) -> None:
@@ -96,7 +91,8 @@ class Site:
         self._status = status
         self._reload = reload
         self._write_metrics = metrics
-        self._described = (-1, b"")
+        self._first_use = first_use
+        self._described: tuple[tuple[int, frozenset[str]], bytes] | None = None
         own = [Endpoint(_own_operation(route), _own_view(route, status)) for route in routes]
         taken = {(one.operation.method, one.operation.path) for one in own}
         self._endpoints: Final = own + [
@@ -228,7 +224,8 @@ class Site:
         return pages.model_list(self._models().by_name, self._status())
 
     async def _info(self, request: Request) -> Page:
-        return pages.model_info(self._named(request), self._status())
+        served = await self._first_use(self._named(request))
+        return pages.model_info(served, self._status())
 
     async def _reloaded(self, request: Request) -> Page:
         before = self._models()
@@ -250,7 +247,7 @@ class Site:
         if name in models:
             return models[name]
         problem = "there is no model of that name" if name else "there is not one model alone"
-        raise HttpRefusal(404, problem, advice=f"there are {', '.join(models) or 'none'}")
+        raise HttpRefusal(404, problem, advice=f"there are {_listed(list(models)) or 'none'}")
 
     async def _openapi(self, request: Request) -> Response:
         try:
@@ -259,12 +256,16 @@ class Site:
             return _error(error, request, "GET /openapi.json")
 
     def _description(self) -> bytes:
-        """Return the OpenAPI document, written again when another generation answers."""
+        """Return the OpenAPI document, written again when it would say something else.
+
+        That is when another generation answers, or other models of it are in memory.
+        """
         models = self._models()
-        if models.number != self._described[0]:
+        loaded = frozenset(name for name, one in models.by_name.items() if not one.awaits_load)
+        if self._described is None or self._described[0] != (models.number, loaded):
             operations = [endpoint.operation for endpoint in self._endpoints]
             document = describe(self._title, models.by_name, operations)
-            self._described = (models.number, _encode(document))
+            self._described = ((models.number, loaded), _encode(document))
         return self._described[1]
 
     async def _refuse(self, request: Request, error: HTTPException) -> Response:
@@ -288,8 +289,17 @@ class Site:
         operations = [endpoint.operation for endpoint in self._endpoints]
         found = [f"{operation.method} {operation.path}" for operation in operations]
         with suppress(NotServing):
-            found += [f"POST {path}" for path in self._models().by_path]
+            found.append(_listed([f"POST {path}" for path in self._models().by_path]))
         return "there are " + ", ".join([*found, "GET /docs", "GET /redoc", "GET /openapi.json"])
+
+
+MOST_LISTED: Final = 20
+"""How many names an error lists; ``/models`` has them all."""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"{len(names) - MOST_LISTED} more"] if len(names) > MOST_LISTED else []
+    return ", ".join([*names[:MOST_LISTED], *more])
 
 
 _UNHEALTHY: Final = {503: "No prediction can be answered; the reply is the same page."}

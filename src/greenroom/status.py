@@ -33,7 +33,10 @@ class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of the server: what is selected, what is served, and what is wrong with it."""
+    """One model of the server: what is selected, what is served, and what is wrong with it.
+
+    Of one that is ``optional`` nothing is wrong where nothing is selected.
+    """
 
     name: str
     selector: str
@@ -41,6 +44,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     serving: VersionStatus | None = None
     problems: tuple[str, ...] = ()
     latest_versions: dict[str, str] = {}
+    optional: bool = False
 
 
 class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +82,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         """Unhealthy when no model answers, degraded when something is wrong, else healthy."""
         if not any(model.serving for model in self.models):
             return "unhealthy"
-        whole = all(model.serving and not model.problems for model in self.models)
+        whole = all((one.serving or one.optional) and not one.problems for one in self.models)
         restarted = self.restart is None or self.restart.state != "failed"
         known = self.registry.state == "healthy"
         return "healthy" if whole and known and restarted else "degraded"

@@ -234,6 +234,10 @@ class Supervisor:
         """Count a swap."""
         self._instruments.swapped(outcome.verdict, seconds)
 
+    def on_trouble(self) -> None:
+        """Have the pages say what does not load on its first use."""
+        self._pursuit.show_troubles()
+
     def on_unloadable(self, model: str, problem: str) -> None:
         """Give up what was committed and does not load any more."""
         self._run_errand(self._pursuit.give_up(model, problem))

@@ -22,6 +22,7 @@ from greenroom.errors import AppError, SettingsError
 from greenroom.features import features_digest
 from greenroom.fetching import fetch
 from greenroom.following import Follower
+from greenroom.generation import Deployment
 from greenroom.model_store import ModelStore
 from greenroom.progress import OnProgress, silent
 from greenroom.registered import ModelVersion
@@ -55,14 +56,30 @@ def build_follower(settings: Settings, app: App) -> Follower:
     return follow(settings, app_targets(app, settings))
 
 
-def follow(settings: Settings, targets: Sequence[Target]) -> Follower:
+def follow(
+    settings: Settings,
+    targets: Sequence[Target],
+    discover: Callable[[str], Target | None] = lambda _: None,
+) -> Follower:
     """Follow the registry for ``targets``, with a connection and a store of its own."""
     return Follower(
         build_registry(settings),
         build_store(settings),
         targets,
         keep_versions=settings.keep_versions,
+        discover=discover,
     )
+
+
+def follow_all(settings: Settings, prefix: str) -> Follower:
+    """Follow the registry for every model whose name begins with ``prefix``, new ones too."""
+
+    def discover(name: str) -> Target | None:
+        if not name.startswith(prefix):
+            return None
+        return dataclasses.replace(registered_target(name, settings, alone=False), optional=True)
+
+    return follow(settings, (), discover)
 
 
 def build_tracking_server(
@@ -196,9 +213,11 @@ def worker() -> ASGIApp:
         When the app cannot be imported.
     """
     from greenroom.counters import CounterMemory
+    from greenroom.first_use import FirstUse
     from greenroom.inference import Engine
     from greenroom.instruments import WorkerInstruments
     from greenroom.membership import Membership
+    from greenroom.residency import BoundedEngine
     from greenroom.runtime import load_runtime
     from greenroom.serving import build_asgi
 
@@ -211,18 +230,26 @@ def worker() -> ASGIApp:
     )
     counters = CounterMemory.attach(setup.counters_fd)
     instruments = WorkerInstruments(counters, seat=setup.seat, slot=setup.slot)
-    engine = Engine(
-        CommittedGeneration.attach(setup.committed_fd),
-        load,
-        lambda deployment, seconds: instruments.loaded(deployment.name, seconds),
-    )
+
+    def on_load(deployment: Deployment, seconds: float) -> None:
+        instruments.loaded(deployment.name, seconds)
+
+    committed = CommittedGeneration.attach(setup.committed_fd)
+    max_loaded = setup.settings.max_loaded
+    bounded = BoundedEngine(committed, load, on_load, max_loaded=max_loaded) if max_loaded else None
+    engine = bounded or Engine(committed, load, on_load)
     membership = Membership(engine, setup.control_fd)
+    timeout_s = setup.settings.load_timeout_s
+    first_use = (
+        FirstUse(bounded, timeout_s=timeout_s, on_trouble=membership.report) if bounded else None
+    )
     return build_asgi(
         engine,
         membership.status,
         app=app,
         settings=setup.settings,
         reload=membership.reload,
+        first_use=first_use.loaded if first_use else None,
         lifespan=membership.session,
         instruments=instruments,
     )

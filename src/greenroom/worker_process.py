@@ -85,6 +85,7 @@ class WorkerProcess:
         self.runtimes: dict[int, Mapping[str, str]] = {}
         self.silent_turns = 0
         self.shown = 0
+        self.troubles: dict[tuple[str, str], str] = {}
         self.last_line = ""
         self._born_at = time.monotonic()
         self._process = process

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from greenroom.app_loading import find_app
 from greenroom.cli.context import (
@@ -33,7 +35,14 @@ if TYPE_CHECKING:
 
 host_option = click.option("--host", default=None, help="The address to listen on.")
 port_option = click.option("--port", type=int, default=None, help="The port to listen on.")
+ALL_MAX_LOADED = 20
+"""How many models of ``serve --all`` are in memory, where the setting does not say."""
+
 workers_option = click.option("--workers", type=int, default=None, help="How many workers serve.")
+
+
+MOST_LISTED = 20
+"""How many models are listed at the start; ``/models`` has them all."""
 
 
 @click.command(short_help="Serve what the registry selects.")
@@ -43,25 +52,64 @@ workers_option = click.option("--workers", type=int, default=None, help="How man
     type=click.Path(path_type=Path, dir_okay=False),
     help="A list of columns (YAML or JSON), for a model whose signature names none.",
 )
+@click.option("--all", "every", is_flag=True, help="Serve all registered models.")
+@click.option("--prefix", default=None, help="With --all: those whose names begin with it.")
+@click.option(
+    "--max-loaded", type=int, default=None, help="How many models a worker has in memory at most."
+)
 @host_option
 @port_option
 @workers_option
 @config_option
-def serve(names: tuple[str, ...], schema: Path | None, config: Path | None, **options: Any) -> None:
+def serve(
+    names: tuple[str, ...],
+    schema: Path | None,
+    every: bool,
+    prefix: str | None,
+    config: Path | None,
+    **options: Any,
+) -> None:
     """Serve what an app's models select in the registry, and nothing else.
 
     APP is an app's folder, or its name under apps/; default: the current folder. Where there is no
     such app, NAME is a registered model, and any number of them is served without one: what is in
     Production, or what the alias, version or stage behind the name says.
+
+    With --all every registered model is served that has something in Production, also those that
+    are registered or promoted later; each is loaded on its first use.
     """
     from greenroom.wiring import build_supervisor
 
-    project, follower = _to_serve(names, schema, config, options)
+    if prefix is not None and not every:
+        raise SettingsError("--prefix is for --all", advice="name the models, or add --all")
+    if every:
+        project, follower = _all_registered(names, schema, prefix or "", config, options)
+    else:
+        project, follower = _to_serve(names, schema, config, options)
     supervisor = build_supervisor(
         project.settings, follower, project.app, project.folder, on_event=note, on_log=note
     )
     supervisor.bind()
     asyncio.run(_serve(project, supervisor))
+
+
+def _all_registered(
+    names: tuple[str, ...],
+    schema: Path | None,
+    prefix: str,
+    config: Path | None,
+    options: dict[str, Any],
+) -> tuple[Project, Follower]:
+    from greenroom.wiring import follow_all
+
+    if names or schema is not None:
+        given = "names" if names else "--schema"
+        raise SettingsError(f"{given} and --all exclude each other", advice="leave one of them out")
+    project = open_settings(config=config, **options)
+    settings = project.settings
+    if not settings.max_loaded:
+        settings = msgspec.structs.replace(settings, max_loaded=ALL_MAX_LOADED)
+    return replace(project, settings=settings), follow_all(settings, prefix)
 
 
 def _to_serve(
@@ -179,9 +227,12 @@ async def _serve(project: Project, supervisor: Supervisor) -> None:
 def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> None:
     host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104 - shown
     base = f"http://{host}:{address[1]}"
+    listed = status.models[:MOST_LISTED]
+    n_more = len(status.models) - len(listed)
     rows = [
         ["API", base, "open" if project.settings.auth == "none" else ""],
-        *([f"POST {model.name}", base + model.route, _served(model)] for model in status.models),
+        *([f"POST {model.name}", base + model.route, _served(model)] for model in listed),
+        *([["models", f"{base}/models", f"{n_more} more"]] if n_more else []),
         ["documentation", f"{base}/docs", ""],
         ["health", f"{base}/health", status.health],
         ["MLflow", project.settings.tracking_uri, status.registry.state],
