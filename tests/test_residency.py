@@ -214,7 +214,7 @@ def test_requests_swaps_and_loads_at_once_never_fail_and_never_hold_too_many():
 
     def ask(seed):
         chance = random.Random(seed)
-        while not stop.is_set():
+        while not stop.is_set() and not failures:
             name = chance.choice(names)
             try:
                 served = worker.served(name)
@@ -231,11 +231,13 @@ def test_requests_swaps_and_loads_at_once_never_fail_and_never_hold_too_many():
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(3)]
     for thread in threads:
         thread.start()
-    for number in range(2, 30):
-        worker.swap(number, *of(number))
-        most.append(len(worker.loaded))
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for number in range(2, 30):
+            worker.swap(number, *of(number))
+            most.append(len(worker.loaded))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert failures == []
     assert max(most) <= 3
