@@ -1,0 +1,147 @@
+"""The access log: a line of JSON for each request, and nothing of what the request holds.
+
+No query, no body, no header but the request's id; of the path only the route that took it, because
+a path that nobody foresaw may hold anything. Lines go where the worker's log goes, to standard
+error, and are written once a turn of the event loop for all requests that were answered in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+__all__ = ["AccessLog"]
+
+_STANDARD_ERROR: Final = 2
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A request: what it asked for, what it got, whose it was."""
+
+    at: str
+    level: str = "INFO"
+    worker: int
+    logger: str = "greenroom.access"
+    message: str
+    method: str
+    route: str
+    status: int
+    latency_ms: float
+    bytes: int
+    model: str
+    version: str
+    caller: str
+    request_id: str
+
+
+class AccessLog:
+    """Writes lines about requests.
+
+    Parameters
+    ----------
+    worker : int
+        The worker's slot, which stands in every line.
+    soon : callable
+        Has a function called at the end of the event loop's turn: ``loop.call_soon``.
+    write : callable, optional
+        Takes the lines as bytes; default: standard error, whole.
+    now_s : callable, optional
+        The time.
+
+    Examples
+    --------
+    >>> written = []
+    >>> log = AccessLog(0, soon=lambda write: write(), write=written.append, now_s=lambda: 0.0)
+    >>> log.note(method="GET", route="/health", status=200, latency_ms=0.25, n_bytes=17)
+    >>> print(written[0].decode().partition(', "bytes"')[0])
+    {"at":"1970-01-01T00:00:00.000Z",...,"status":200,"latency_ms":0.25,"bytes":17,...}
+    """
+
+    def __init__(
+        self,
+        worker: int,
+        *,
+        soon: Callable[[Callable[[], None]], object],
+        write: Callable[[bytes], object] | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._worker = worker
+        self._soon = soon
+        self._write = write or _write_to_standard_error
+        self._now_s = now_s
+        self._encode: Final = msgspec.json.Encoder().encode
+        self._waiting: list[bytes] = []
+
+    def note(
+        self,
+        *,
+        method: str,
+        route: str,
+        status: int,
+        latency_ms: float,
+        n_bytes: int,
+        model: str = "",
+        version: str = "",
+        caller: str = "",
+        request_id: str = "",
+    ) -> None:
+        """Have a line written about a request that was answered.
+
+        Parameters
+        ----------
+        method : str
+        route : str
+            As the server names it, such as ``/models/{name}/info``; empty where none took it.
+        status : int
+        latency_ms : float
+            From when the request was there to when its reply was.
+        n_bytes : int
+            The length of the reply's body.
+        model, version : str
+            What answered a prediction.
+        caller : str
+            The name of the caller's token.
+        request_id : str
+            The caller's own.
+        """
+        line = _Line(
+            at=_written(self._now_s()),
+            worker=self._worker,
+            message=f"{method} {route or '-'} {status}",
+            method=method,
+            route=route,
+            status=status,
+            latency_ms=round(latency_ms, 3),
+            bytes=n_bytes,
+            model=model,
+            version=version,
+            caller=caller,
+            request_id=request_id,
+        )
+        if not self._waiting:
+            self._soon(self.flush)
+        self._waiting.append(self._encode(line))
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self._waiting:
+            lines, self._waiting = self._waiting, []
+            self._write(b"\n".join([*lines, b""]))
+
+
+def _written(now_s: float) -> str:
+    at = datetime.fromtimestamp(now_s, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _write_to_standard_error(lines: bytes) -> None:
+    """Write to the descriptor itself, whole lines at a time; nobody may be reading any more."""
+    with contextlib.suppress(OSError):
+        while lines:
+            lines = lines[os.write(_STANDARD_ERROR, lines) :]
