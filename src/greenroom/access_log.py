@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from greenroom.visits import Visit
+
 __all__ = ["AccessLog"]
 
 _STANDARD_ERROR: Final = 2
@@ -58,9 +60,9 @@ class AccessLog:
     --------
     >>> written = []
     >>> log = AccessLog(0, soon=lambda write: write(), write=written.append, now_s=lambda: 0.0)
-    >>> log.note(method="GET", route="/health", status=200, latency_ms=0.25, n_bytes=17)
+    >>> log.note(Visit(method="GET", route="/health", status=200, n_bytes=17))
     >>> print(written[0].decode())
-    {"at":"1970-01-01T00:00:00.000Z",...,"status":200,"latency_ms":0.25,"bytes":17,...}
+    {"at":"1970-01-01T00:00:00.000Z",...,"message":"GET /health 200",...,"bytes":17,...}
     """
 
     def __init__(
@@ -77,67 +79,42 @@ class AccessLog:
         self._now_s = now_s
         self._encode: Final = msgspec.json.Encoder().encode
         self._waiting: list[bytes] = []
+        self._second = (-1, "")
 
-    def note(
-        self,
-        *,
-        method: str,
-        route: str,
-        status: int,
-        latency_ms: float,
-        n_bytes: int,
-        model: str = "",
-        version: str = "",
-        caller: str = "",
-        request_id: str = "",
-    ) -> None:
-        """Have a line written about a request that was answered.
-
-        Parameters
-        ----------
-        method : str
-        route : str
-            As the server names it, such as ``/models/{name}/info``; empty where none took it.
-        status : int
-        latency_ms : float
-            From when the request was there to when its reply was.
-        n_bytes : int
-            The length of the reply's body.
-        model, version : str
-            What answered a prediction.
-        caller : str
-            The name of the caller's token.
-        request_id : str
-            The caller's own.
-        """
+    def note(self, visit: Visit) -> None:
+        """Have a line written about a request that was answered just now."""
         line = _Line(
-            at=_written(self._now_s()),
+            at=self._written(),
             worker=self._worker,
-            message=f"{method} {route or '-'} {status}",
-            method=method,
-            route=route,
-            status=status,
-            latency_ms=round(latency_ms, 3),
-            bytes=n_bytes,
-            model=model,
-            version=version,
-            caller=caller,
-            request_id=request_id,
+            message=f"{visit.method} {visit.route or '-'} {visit.status}",
+            method=visit.method,
+            route=visit.route,
+            status=visit.status,
+            latency_ms=round(visit.age_ms, 3),
+            bytes=visit.n_bytes,
+            model=visit.model,
+            version=visit.version,
+            caller=visit.caller,
+            request_id=visit.request_id,
         )
         self._waiting.append(self._encode(line))
         if len(self._waiting) == 1:
             self._soon(self.flush)
+
+    def _written(self) -> str:
+        """Return the time as text, with its second written once and not for each line."""
+        now_s = self._now_s()
+        second = int(now_s)
+        if second != self._second[0]:
+            at = datetime.fromtimestamp(second, UTC)
+            self._second = (second, at.strftime("%Y-%m-%dT%H:%M:%S"))
+        return f"{self._second[1]}.{int((now_s - second) * 1_000):03d}Z"
 
     def flush(self) -> None:
         """Write what is waiting."""
         if self._waiting:
             lines, self._waiting = self._waiting, []
             self._write(b"\n".join([*lines, b""]))
-
-
-def _written(now_s: float) -> str:
-    at = datetime.fromtimestamp(now_s, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _write_to_standard_error(lines: bytes) -> None:

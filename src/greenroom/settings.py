@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=1024, description="The largest request body that is read.")
     ] = 4_194_304
     max_header_bytes: Annotated[
-        int, Meta(ge=1024, description="The largest head of a request: its line and headers.")
+        int, Meta(ge=4096, description="The largest head of a request: its line and headers.")
     ] = 65_536
     max_in_flight: Annotated[
         int,

@@ -225,6 +225,7 @@ def worker() -> ASGIApp:
         reload=membership.reload,
         lifespan=membership.session,
         instruments=instruments,
+        worker=setup.slot,
     )
 
 
