@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 import misbehaving
 from greenroom.cli import main
+from greenroom.tokens import secret_digest
 from sample_app import write_app
 
 
@@ -51,6 +53,72 @@ def test_an_unknown_app_is_named_with_those_there_are(call, tmp_path):
     assert status == 1
     assert "latte" in errors
     assert "late" in errors
+
+
+SECRET = re.compile(r"^gr_[A-Za-z0-9_-]{43}$")
+
+
+def test_a_new_token_is_printed_by_itself_and_once(call, tmp_path):
+    status, output, errors = call("token", "add", "shop", "--scope", "predict", "--scope", "read")
+
+    assert status == 0
+    (secret,) = _lines(output)
+    assert SECRET.fullmatch(secret)
+    assert secret not in errors
+    assert f"GREENROOM_TOKENS=shop:predict+read:{secret_digest(secret)}" in errors
+    assert "set GREENROOM_AUTH=tokens" in errors
+    _, listed, _ = call("token", "list")
+    assert "shop" in listed
+    assert "predict, read" in listed
+    assert secret not in listed
+    assert secret not in (tmp_path / ".greenroom" / "tokens.json").read_text()
+
+
+def test_tokens_are_rotated_and_revoked_by_name(call):
+    _, old, _ = call("token", "add", "shop", "--scope", "predict", "--expires", "90d")
+    status, new, errors = call("token", "rotate", "shop", "--grace", "2h")
+    assert status == 0
+    assert SECRET.fullmatch(new.strip())
+    assert new != old
+    assert "the old token is accepted until" in errors
+    assert call("token", "list")[1].count("valid") == 2
+
+    assert "revoked 2 tokens of shop" in call("token", "revoke", "shop")[1]
+    assert "there is no token in" in call("token", "list")[1]
+    status, _, errors = call("token", "revoke", "shop")
+    assert (status, len(_lines(errors))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "shop"),
+        ("add", "shop", "--scope", "all"),
+        ("add", "shop", "--scope", "predict", "--expires", "soon"),
+        ("rotate", "shop", "--grace", "-1h"),
+    ],
+)
+def test_a_token_that_cannot_be_made_is_a_usage_error(call, words):
+    assert call("token", *words)[0] == 2
+
+
+def test_tokens_are_kept_where_the_settings_say(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENROOM_TOKENS_FILE", str(tmp_path / "elsewhere" / "t.json"))
+    call("token", "add", "shop", "--scope", "predict")
+    assert (tmp_path / "elsewhere" / "t.json").exists()
+
+
+def test_tokens_of_an_app_are_kept_in_its_home(call, tmp_path):
+    write_app(tmp_path / "apps" / "late", "late-model")
+    assert call("token", "add", "shop", "--scope", "predict", "--app", "late")[0] == 0
+    assert (tmp_path / "apps" / "late" / ".greenroom" / "tokens.json").exists()
+
+
+def test_a_certificate_on_the_command_line_is_where_the_command_is_called(call, tmp_path):
+    write_app(tmp_path / "app", "model")
+    status, _, errors = call("serve", "app", "--ssl-certfile", "a.pem", "--ssl-keyfile", "b.pem")
+    assert status == 1
+    assert f"{tmp_path / 'a.pem'} cannot be read" in errors
 
 
 def test_an_unknown_option_is_a_usage_error(call):

@@ -4,117 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import ClassVar
 
 import pytest
-import uvicorn
 
-from greenroom.connection import Connection
-from greenroom.draining import DrainingServer
-from greenroom.schema import Schema
 from greenroom.serving import MAX_SHORT_BYTES
 from greenroom.settings import Settings
-from servers import COLUMNS, GOOD, FakeRuntime, FakeServer, served
+from live_server import BODY, Client, Slow, post, running, serving
+from servers import GOOD, FakeServer, served
 from waiting import wait_for
-
-BODY = json.dumps(GOOD).encode()
-
-
-class Watched:
-    """The worker's ASGI app, which notes what reaches it as ASGI and what by the short way."""
-
-    def __init__(self, app):
-        self._app = app
-        self.long_way, self.short_way = [], []
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] == "http":
-            self.long_way.append((scope["method"], scope["path"]))
-        await self._app(scope, receive, send)
-
-    @property
-    def max_short_bytes(self):
-        return self._app.max_short_bytes
-
-    def served_at(self, url):
-        return self._app.served_at(url)
-
-    def ask(self, served, headers, body, replied):
-        self.short_way.append(body)
-        self._app.ask(served, headers, body, replied)
-
-
-@contextmanager
-def serving(app, **changes):
-    """Run an app under uvicorn in a thread; yields uvicorn's server."""
-    given = {"loop": "uvloop", "log_config": None, "port": 0, "proxy_headers": False, **changes}
-    server = DrainingServer(uvicorn.Config(app, http=Connection, **given))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_for(lambda: server.started, "the server starts", within_s=10)
-    try:
-        yield server
-    finally:
-        while Client.opened:
-            Client.opened.pop().close()
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-@contextmanager
-def running(fake=None, **changes):
-    """Run a worker's app; yields its port, what it saw, and uvicorn's server."""
-    fake = fake or FakeServer([replace(served(), quick_rows=32)])
-    watched = Watched(fake.asgi())
-    with serving(watched, lifespan="on", **changes) as server:
-        yield server.servers[0].sockets[0].getsockname()[1], watched, server
-
-
-class Client:
-    """A client that sends bytes as they are and reads whole replies."""
-
-    opened: ClassVar = []
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self._read = self.socket.makefile("rb")
-        Client.opened.append(self)
-
-    def send(self, *parts):
-        for part in parts:
-            self.socket.sendall(part)
-            time.sleep(0.02 * (len(parts) > 1))
-
-    def reply(self):
-        """Read one reply: status, headers, body."""
-        line = self._read.readline()
-        if not line:
-            raise EOFError
-        headers = {}
-        while field := self._read.readline().strip():
-            name, _, value = field.decode().partition(": ")
-            assert name not in headers, f"{name} twice"
-            headers[name] = value
-        body = self._read.read(int(headers["content-length"]))
-        return int(line.split()[1]), headers, json.loads(body) if body else None
-
-    def close(self):
-        self._read.close()
-        self.socket.close()
-
-    def closed(self):
-        return self._read.read(1) == b""
-
-
-def post(body=BODY, path=b"/predict", *headers):
-    lines = [b"POST %b HTTP/1.1" % path, b"Host: test", b"Content-Type: application/json"]
-    return b"\r\n".join([*lines, *headers, b"Content-Length: %d" % len(body), b"", body])
 
 
 def test_a_prediction_takes_the_short_way_and_a_page_the_long_one():
@@ -230,7 +128,89 @@ def test_what_is_no_http_is_400_and_the_end():
     with running() as (port, _, _):
         client = Client(port)
         client.send(b"POST /predict HTTP/1.1\r\nContent-Length: -7\r\n\r\n")
-        assert client._read.readline().startswith(b"HTTP/1.1 400")
+        status, headers, document = client.reply()
+        assert (status, headers["connection"]) == (400, "close")
+        assert document["error"]["message"] == "this is not HTTP as it can be read here"
+        assert client.closed()
+
+
+HEAD_LIMIT = Settings().max_header_bytes
+
+
+def head(n_bytes, path=b"/predict", n_headers=1):
+    """Return a request whose head has about as many bytes, in so many headers."""
+    each = n_bytes // n_headers - 12
+    filler = b"".join(b"X-%05d: %b\r\n" % (n, b"a" * each) for n in range(n_headers))
+    start = b"POST %b HTTP/1.1\r\nHost: t\r\n" % path
+    return start + filler + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize("n_headers", [1, 500])
+@pytest.mark.parametrize("path", [b"/predict", b"/predict?long"])
+def test_a_head_within_its_bound_is_taken_and_a_larger_one_is_431_and_the_end(path, n_headers):
+    with running() as (port, _, _):
+        client = Client(port)
+        client.send(head(HEAD_LIMIT - 1_000, path, n_headers))
+        assert client.reply()[0] == 200
+        client.send(head(HEAD_LIMIT + 1_000, path, n_headers))
+        status, headers, document = client.reply()
+        assert (status, headers["connection"]) == (431, "close")
+        assert "the request's head is too large" in document["detail"]
+        assert client.closed()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"POST /predict HTTP/1.1\r\nHost: t\r\nX-Endless: ",
+        b"GET /",
+        b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ",
+        b"POST /predict?x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}POST /predict HTTP/1.1\r\nX-A: ",
+    ],
+    ids=["header", "address", "trailer", "pipelined"],
+)
+def test_a_head_without_end_is_not_read_on(start):
+    settings = Settings(max_header_bytes=8_192, max_body_bytes=16_384)
+    with running(FakeServer([served()], settings=settings)) as (port, _, server):
+        client = Client(port)
+        client.socket.sendall(start)
+        sent = 0
+        with pytest.raises(OSError):  # noqa: PT012 - when exactly is the server's business
+            while sent < 64 * 1024 * 1024:
+                client.socket.sendall(b"a" * 65_536)
+                sent += 65_536
+        # What the system's own buffers hold was sent too, but never read.
+        assert sent < 32 * 1024 * 1024
+        wait_for(lambda: not server.server_state.connections, "it ends", within_s=10)
+
+
+def test_a_head_may_come_in_pieces_of_any_size():
+    whole = head(20_000, n_headers=10)
+    pieces = [whole[at : at + 997] for at in range(0, len(whole), 997)]
+    with running() as (port, _, _):
+        client = Client(port)
+        client.send(*pieces)
+        assert client.reply()[0] == 200
+
+
+def test_many_requests_at_once_are_not_taken_for_a_large_head():
+    with running() as (port, _, _):
+        client = Client(port)
+        client.send(b"".join([post()] * 2_000) + post()[:30])
+        assert {client.reply()[0] for _ in range(2_000)} == {200}
+        client.send(post()[30:])
+        assert client.reply()[0] == 200
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/predict?long", b"/invocations"])
+@pytest.mark.parametrize("bracket", [b"[", b'{"a":'])
+def test_a_hundred_thousand_brackets_are_refused(path, bracket):
+    with running() as (port, _, _):
+        client = Client(port)
+        client.send(post(bracket * 100_000, path))
+        assert client.reply()[0] == 400
+        client.send(post())
+        assert client.reply()[0] == 200
 
 
 def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_read():
@@ -248,19 +228,6 @@ def test_a_limit_below_what_the_short_way_takes_holds_there_too():
         client = Client(port)
         client.send(post(b"[" + b",".join([BODY] * 100) + b"]"))
         assert client.reply()[0] == 413
-
-
-class Slow(FakeRuntime):
-    """Answers when it is allowed to, and says when it was asked."""
-
-    def __init__(self):
-        super().__init__(Schema(COLUMNS))
-        self.asked, self.allowed = threading.Event(), threading.Event()
-
-    def predict_matrix(self, X):
-        self.asked.set()
-        assert self.allowed.wait(10)
-        return super().predict_matrix(X)
 
 
 def test_a_client_that_leaves_before_its_answer_disturbs_nobody():

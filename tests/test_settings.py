@@ -92,3 +92,28 @@ def test_a_file_that_is_asked_for_has_to_be_there(tmp_path):
 def test_a_wrong_option_of_the_command_line_is_named(tmp_path):
     with pytest.raises(SettingsError, match="command line"):
         read(tmp_path, options={"workers": 0})
+
+
+def test_a_list_is_a_list_in_the_file_and_parts_between_commas_or_spaces_in_a_variable(tmp_path):
+    (tmp_path / "greenroom.yaml").write_text("cors_origins: [https://a.example, '*']\n")
+    assert read(tmp_path).cors_origins == ("https://a.example", "*")
+
+    environment = {"GREENROOM_CORS_ORIGINS": "https://b.example, http://localhost:3000"}
+    settings = read(tmp_path, environment=environment)
+    assert settings.cors_origins == ("https://b.example", "http://localhost:3000")
+
+
+@pytest.mark.parametrize("origin", ["a.example", "https://a.example/", "https://*.a.example/x", ""])
+def test_what_is_no_origin_is_refused(tmp_path, origin):
+    with pytest.raises(SettingsError, match="cors_origins"):
+        read(tmp_path, options={"cors_origins": [origin]})
+
+
+def test_the_tokens_file_is_in_the_home_folder_and_certificates_in_the_apps(tmp_path):
+    settings = read(tmp_path, options={"ssl_certfile": "tls.crt", "ssl_keyfile": "/etc/tls.key"})
+    assert settings.tokens_file == str(tmp_path / ".greenroom" / "tokens.json")
+    assert settings.ssl_certfile == str(tmp_path / "tls.crt")
+    assert settings.ssl_keyfile == "/etc/tls.key"
+    elsewhere = read(tmp_path, options={"tokens_file": "/run/secrets/tokens.json"})
+    assert elsewhere.tokens_file == "/run/secrets/tokens.json"
+    assert read(tmp_path).ssl_certfile == ""

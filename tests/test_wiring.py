@@ -1,16 +1,22 @@
 import asyncio
+import json
+import ssl
 from pathlib import Path
 
+import httpx
 import pytest
 
 import builders
-from fake_server import FakeFollower, serving
+from certificates import write_certificate
+from fake_server import FakeFollower, Server, serving
 from greenroom.app import App, Model
 from greenroom.errors import SettingsError, VersionUnloadable
 from greenroom.gate import Gate
 from greenroom.schema import Column
 from greenroom.settings import ModelSettings, Settings
+from greenroom.supervisor import Supervisor
 from greenroom.task import regression
+from greenroom.tokens import TokensFile
 from greenroom.wiring import app_targets, build_tracking_server, registered_target
 from greenroom.worker_process import COMMAND
 
@@ -137,3 +143,127 @@ def test_real_workers_serve_an_app_swap_its_versions_and_refuse_a_broken_one(
             assert server.lines == []
 
     asyncio.run(asyncio.wait_for(scenario(), 120))
+
+
+def test_a_revoked_token_is_refused_by_every_worker_within_5_s(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP_FILE)
+    follower = FakeFollower(tmp_path)
+    builders.version(tmp_path / "version 1", estimator=builders.classifier())
+    file = TokensFile(tmp_path / "tokens.json")
+    kept, revoked = (file.add(name, ["predict"]).secret for name in ("kept", "revoked"))
+
+    async def statuses(server: Server, secret: str) -> set[int]:
+        """Ask on many connections, so that every worker answers some."""
+        headers = {"authorization": f"Bearer {secret}", "connection": "close"}
+        row = {"a": 1.5, "b": 3}
+        sent = [server.client.post(server.url + "/", json=row, headers=headers) for _ in range(40)]
+        return {answer.status_code for answer in await asyncio.gather(*sent)}
+
+    def answering(server: Server) -> set[int]:
+        """Return which workers have answered, by the lines that they have written."""
+        lines = [json.loads(line) for line in server.lines]
+        return {line["worker"] for line in lines if line["logger"] == "greenroom.access"}
+
+    async def scenario() -> None:
+        follower.select("1")
+        settings = {"auth": "tokens", "tokens_file": str(file.path), "access_log": True}
+        async with serving(
+            follower, command=COMMAND, app_folder=tmp_path, workers=3, **settings
+        ) as server:
+            await server.joined(3)
+            while len(answering(server)) < 3:
+                assert await statuses(server, revoked) == {200}
+            new = file.add("new", ["predict"]).secret
+            file.revoke("revoked")
+            await asyncio.sleep(1.2)
+            server.lines.clear()
+            while len(answering(server)) < 3:
+                assert await statuses(server, revoked) == {401}
+            assert await statuses(server, kept) == await statuses(server, new) == {200}
+
+    asyncio.run(asyncio.wait_for(scenario(), 120))
+
+
+def test_https_is_served_with_the_given_certificate_and_with_the_renewed_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "app.py").write_text(APP_FILE)
+    follower = FakeFollower(tmp_path)
+    builders.version(tmp_path / "version 1", estimator=builders.classifier())
+    pem = write_certificate(tmp_path)
+    files = {"ssl_certfile": str(pem.certfile), "ssl_keyfile": str(pem.keyfile)}
+
+    async def predict(port: int) -> int:
+        trusted = ssl.create_default_context(cafile=files["ssl_certfile"])
+        async with httpx.AsyncClient(verify=trusted) as client:
+            reply = await client.post(f"https://localhost:{port}/", json={"a": 1.5, "b": 3})
+            return reply.status_code
+
+    async def scenario() -> None:
+        follower.select("1")
+        async with serving(follower, command=COMMAND, app_folder=tmp_path, **files) as server:
+            await server.joined(1)
+            port = server.supervisor.address[1]
+            assert await predict(port) == 200
+            write_certificate(tmp_path)
+            await asyncio.sleep(1.1)
+            assert await predict(port) == 200
+            with pytest.raises(httpx.TransportError):
+                await server.client.get(server.url + "/live")
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"auth": "tokens"}, "make one: greenroom token add"),
+        ({"tokens": (f"shop:predict:{'0' * 64}",)}, "set GREENROOM_AUTH=tokens"),
+        ({"host": "0.0.0.0"}, "auth is none and 0.0.0.0 can be reached by other machines"),
+        (
+            {"host": "0.0.0.0", "auth": "tokens", "development_tokens": ("dev:predict:test",)},
+            "development_tokens are set and 0.0.0.0 can be reached",
+        ),
+        ({"auth": "tokens", "tokens": ("shop:predict:plain",)}, "is not the SHA-256"),
+        ({"ssl_certfile": "/nowhere.crt"}, "ssl_keyfile is not set"),
+        (
+            {"ssl_certfile": "/nowhere.crt", "ssl_keyfile": "/nowhere.key"},
+            r"/nowhere\.crt cannot be read",
+        ),
+    ],
+)
+def test_a_server_that_is_not_safe_to_start_is_not_started(
+    tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    given = {"tokens_file": str(tmp_path / "tokens.json"), **settings}
+
+    async def scenario() -> None:
+        async with serving(FakeFollower(tmp_path), **given):
+            raise AssertionError("it was started")
+
+    with pytest.raises(SettingsError, match=message):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "0.0.0.0", "allow_open": True},
+        {"auth": "tokens", "development_tokens": ("dev:predict:test-token",)},
+        {"host": "0.0.0.0", "auth": "tokens", "tokens": (f"shop:predict:{'0' * 64}",)},
+        {
+            "host": "0.0.0.0",
+            "auth": "tokens",
+            "development_tokens": ("dev:predict:test-token",),
+            "allow_open": True,
+        },
+    ],
+)
+def test_a_server_that_is_meant_to_be_as_it_is_may_listen(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    given = Settings(port=0, tokens_file=str(tmp_path / "tokens.json"), **settings)
+    supervisor = Supervisor(settings=given, follower=FakeFollower(tmp_path), app_name="a")
+    supervisor.bind()
+    assert supervisor.address[1] != 0
+    supervisor._listener.close()

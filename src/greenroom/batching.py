@@ -7,7 +7,8 @@ alone makes batches, and a request without company never waits for any.
 
 Requests of different versions are never put together. A call that fails is tried again in halves,
 down to single requests, so that only those fail that fail by themselves. How many requests may
-wait is not decided here: :attr:`Batcher.n_waiting` is what such a bound would look at.
+wait is decided where they come in, in :mod:`greenroom.admission`; how long, in
+:mod:`greenroom.deadlines`, which calls :meth:`Batcher.give_up`.
 """
 
 from __future__ import annotations
@@ -69,12 +70,28 @@ _Settle: TypeAlias = Callable[[], None]
 OnCall: TypeAlias = Callable[[Any, int], None]
 
 
+class _Request(NamedTuple):
+    """Rows to be predicted, or something else to be done alone, since when, and for whom."""
+
+    given: Any
+    future: _Future
+    since_s: float
+
+
 @dataclass(slots=True, eq=False)
 class _Lane:
     """Requests that may be answered together, in the order they came."""
 
     model: Predicts
-    waiting: deque[tuple[RowSource, _Future]] = field(default_factory=deque)
+    waiting: deque[_Request] = field(default_factory=deque)
+
+
+@dataclass(slots=True, eq=False)
+class _Alone:
+    """Something else that is done by itself."""
+
+    work: Callable[[Any], Any]
+    request: _Request
 
 
 class _Call(NamedTuple):
@@ -103,7 +120,8 @@ class Batcher:
         self._max_rows: Final = max_rows
         self._on_call: Final = on_call
         # In the order in which they are served; one that has been moves to the end.
-        self._lanes: dict[Hashable, _Lane | Callable[[], Sequence[_Settle]]] = {}
+        self._lanes: dict[Hashable, _Lane | _Alone] = {}
+        self._running: Sequence[_Request] = ()
         self._n_waiting = 0
         self._busy = False
         self._calls: Final[SimpleQueue[_Call | None]] = SimpleQueue()
@@ -122,31 +140,63 @@ class Batcher:
         Raises
         ------
         Exception
-            What ``model.predict`` raises for these rows by themselves.
+            What ``model.predict`` raises for these rows by themselves, or what the request was
+            given up with.
         """
         return await self.submit(model, rows)
 
     def submit(self, model: Predicts, rows: RowSource) -> asyncio.Future[Batched]:
         """Return the future of what :meth:`predict` returns."""
-        future: asyncio.Future[Batched] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Batched] = loop.create_future()
         key = (id(model), type(rows), model.batch_key(rows)) if model.batches else object()
         lane = self._lanes.get(key)
         if not isinstance(lane, _Lane):
             lane = self._lanes[key] = _Lane(model)
-        lane.waiting.append((rows, future))
+        lane.waiting.append(_Request(rows, future, loop.time()))
         self._wait()
         return future
 
     async def alone(self, work: Callable[[Any], Any], given: Any) -> Any:
-        """Return ``work(given)``, done by the thread when it is its turn."""
+        """Return ``work(given)``, done by the thread when it is its turn.
+
+        Raises
+        ------
+        Exception
+            What ``work`` raises, or what it was given up with.
+        """
         return await self.submit_alone(work, given)
 
     def submit_alone(self, work: Callable[[Any], Any], given: Any) -> _Future:
         """Return the future of what :meth:`alone` returns."""
-        future: _Future = asyncio.get_running_loop().create_future()
-        self._lanes[object()] = lambda: [_settled(future, work, given)]
+        loop = asyncio.get_running_loop()
+        future: _Future = loop.create_future()
+        self._lanes[object()] = _Alone(work, _Request(given, future, loop.time()))
         self._wait()
         return future
+
+    def give_up(self, before_s: float, reason: Callable[[], Exception]) -> None:
+        """Answer requests that have been here for too long with an error.
+
+        A call that is being made goes on to its end; only its answer is not waited for.
+
+        Parameters
+        ----------
+        before_s : float
+            Those that came before this time of the loop's clock.
+        reason : callable
+            Makes the error, one for each.
+        """
+        waiting = (
+            lane.waiting if isinstance(lane, _Lane) else (lane.request,)
+            for lane in self._lanes.values()
+        )
+        for requests in (self._running, *waiting):
+            for request in requests:
+                if request.since_s >= before_s:
+                    break
+                if not request.future.done():
+                    request.future.set_exception(reason())
 
     def _wait(self) -> None:
         self._n_waiting += 1
@@ -162,6 +212,7 @@ class Batcher:
         run = self._next()
         if run is None:
             self._busy = False
+            self._running = ()
             return
         if not self._started:
             self._started = True
@@ -179,28 +230,31 @@ class Batcher:
         while self._lanes:
             key = next(iter(self._lanes))
             lane = self._lanes.pop(key)
-            if not isinstance(lane, _Lane):
+            if isinstance(lane, _Alone):
                 self._n_waiting -= 1
-                return lane
+                if lane.request.future.done():
+                    continue
+                self._running = (lane.request,)
+                return partial(_done_alone, lane)
             taken = self._take(lane)
             if lane.waiting:
                 self._lanes[key] = lane
             if taken:
-                on_call = self._on_call
-                return lambda: _answered(lane.model, taken, on_call)
+                self._running = taken
+                return partial(_answered, lane.model, taken, self._on_call)
         return None
 
-    def _take(self, lane: _Lane) -> list[tuple[RowSource, _Future]]:
-        """Take requests from a lane, at least one; those whose callers have gone are dropped."""
-        taken: list[tuple[RowSource, _Future]] = []
+    def _take(self, lane: _Lane) -> list[_Request]:
+        """Take requests from a lane, if any; those that nobody waits for any more are dropped."""
+        taken: list[_Request] = []
         n_rows = 0
         while lane.waiting:
-            rows, future = lane.waiting[0]
-            if not future.cancelled():
-                if taken and n_rows + rows.n_rows > self._max_rows:
+            request = lane.waiting[0]
+            if not request.future.done():
+                if taken and n_rows + request.given.n_rows > self._max_rows:
                     break
-                taken.append((rows, future))
-                n_rows += rows.n_rows
+                taken.append(request)
+                n_rows += request.given.n_rows
             lane.waiting.popleft()
             self._n_waiting -= 1
         return taken
@@ -219,16 +273,14 @@ def _work(calls: SimpleQueue[_Call | None]) -> None:
         del call, settles
 
 
-def _answered(
-    model: Predicts, requests: Sequence[tuple[RowSource, _Future]], on_call: OnCall
-) -> list[_Settle]:
+def _answered(model: Predicts, requests: Sequence[_Request], on_call: OnCall) -> list[_Settle]:
     """Answer requests in one call; if it fails, in two, and so on down to the guilty."""
     try:
-        n_rows = sum(rows.n_rows for rows, _ in requests)
+        n_rows = sum(request.given.n_rows for request in requests)
         return [partial(on_call, model, n_rows), *_in_one_call(model, requests)]
     except BaseException as error:  # noqa: BLE001 - an estimator may raise anything
         if len(requests) == 1:
-            return [_failed(requests[0][1], error)]
+            return [_failed(requests[0].future, error)]
     half = len(requests) // 2
     return [
         *_answered(model, requests[:half], on_call),
@@ -236,25 +288,26 @@ def _answered(
     ]
 
 
-def _in_one_call(model: Predicts, requests: Sequence[tuple[RowSource, _Future]]) -> list[_Settle]:
+def _in_one_call(model: Predicts, requests: Sequence[_Request]) -> list[_Settle]:
     if len(requests) == 1:
-        ((rows, future),) = requests
+        ((rows, future, _),) = requests
         return [_given(future, Batched(model.predict(rows), rows.n_rows, 0))]
-    rows = type(requests[0][0]).joined([own for own, _ in requests])
+    rows = type(requests[0].given).joined([own for own, _, _ in requests])
     predictions = model.predict(rows)
     settles, first = [], 0
-    for own, future in requests:
+    for own, future, _ in requests:
         part = predictions.part(first, first + own.n_rows)
         settles.append(_given(future, Batched(part, rows.n_rows, first)))
         first += own.n_rows
     return settles
 
 
-def _settled(future: _Future, work: Callable[[Any], Any], given: Any) -> _Settle:
+def _done_alone(lane: _Alone) -> list[_Settle]:
+    given, future, _ = lane.request
     try:
-        return _given(future, work(given))
+        return [_given(future, lane.work(given))]
     except BaseException as error:  # noqa: BLE001 - handed on to whoever waits for it
-        return _failed(future, error)
+        return [_failed(future, error)]
 
 
 def _given(future: _Future, result: Any) -> _Settle:

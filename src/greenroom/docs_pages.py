@@ -36,13 +36,19 @@ PREDICT_STATUSES: Final[Mapping[int, str]] = {
     415: "The body is not sent as application/json.",
     422: "Fields are missing, unknown, of the wrong type, out of range or not finite: all of them.",
     500: "The server failed; its log says more.",
-    503: "No version is served at the moment; the reply says why and what to do.",
+    503: "No version is served at the moment, or the server has too much to do; the reply says "
+    "which, and what to do.",
+    504: "There was no answer in time.",
 }
 """What a prediction answers with instead of one, and why."""
 
 
 def describe(
-    title: str, models: Mapping[str, ServedModel], operations: Sequence[Operation]
+    title: str,
+    models: Mapping[str, ServedModel],
+    operations: Sequence[Operation],
+    *,
+    secured: bool = False,
 ) -> dict[str, Any]:
     """Return the OpenAPI document of what is served now.
 
@@ -54,6 +60,8 @@ def describe(
         By name, the models of one generation.
     operations : sequence of Operation
         The other routes.
+    secured : bool
+        Whether callers have to send a token.
     """
     alone = len(models) == 1
     predictions = [
@@ -66,6 +74,7 @@ def describe(
         models=predictions,
         operations=operations,
         predict_statuses=PREDICT_STATUSES,
+        secured=secured,
     )
 
 

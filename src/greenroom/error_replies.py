@@ -20,14 +20,19 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.errors import (
+    CallerRefused,
     FieldProblem,
     GreenroomError,
+    NotAllowed,
+    NotAuthenticated,
     NotServing,
     ProcessError,
     RegistryError,
     RegistryUnavailable,
     RequestError,
     RequestInvalid,
+    TooBusy,
+    TookTooLong,
 )
 
 __all__ = [
@@ -45,6 +50,10 @@ _STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
     (RequestInvalid, 422),
     (RequestError, 400),
     (NotServing, 503),
+    (NotAuthenticated, 401),
+    (NotAllowed, 403),
+    (TooBusy, 503),
+    (TookTooLong, 504),
     (RegistryUnavailable, 503),
     (RegistryError, 502),
     (ProcessError, 503),
@@ -116,7 +125,8 @@ def error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             problems = error.problems if isinstance(error, RequestInvalid) else ()
-            return ErrorReply(status, _encode(error.message, error.advice, problems))
+            body = _encode(error.message, error.advice, problems)
+            return ErrorReply(status, body, _headers(error))
     frames = traceback.extract_tb(error.__traceback__)
     stack = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[::-1])
     kind_name = type(error).__name__
@@ -126,6 +136,15 @@ def error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:
         _encode("the server failed to answer", f"its log says more about request {request_id}"),
         {"x-request-id": request_id},
     )
+
+
+def _headers(error: GreenroomError) -> Mapping[str, str]:
+    """Return what a reply says in headers: who would be let in, when to come again."""
+    if isinstance(error, CallerRefused):
+        return {"www-authenticate": error.challenge}
+    if isinstance(error, TooBusy):
+        return {"retry-after": str(error.retry_after_s)}
+    return {}
 
 
 def scoring_error_reply(error: Exception, *, request_id: str) -> ErrorReply:
@@ -154,10 +173,14 @@ def protocol_error_reply(error: Exception, *, request_id: str, where: str) -> Er
 
 _SCORING_CODES: Final = {
     400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     405: "BAD_REQUEST",
     413: "BAD_REQUEST",
+    408: "BAD_REQUEST",
     415: "BAD_REQUEST",
     503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
 }
 
 

@@ -26,6 +26,11 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     │   ├── RequestMalformed    the body is not JSON, or not of the expected outline
     │   └── RequestInvalid      one or more fields are wrong; every one is named
     ├── NotServing              nothing is loaded for this route at the moment
+    ├── CallerRefused           a caller may not have what it asks for
+    │   ├── NotAuthenticated    it sends no token, or none that is known
+    │   └── NotAllowed          its token is known and has not the scope
+    ├── TooBusy                 as many requests as may be are being answered
+    ├── TookTooLong             an answer was not there in time
     └── ProcessError            a child process, a port or a folder stands in the way
 """
 
@@ -38,10 +43,13 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "AppError",
+    "CallerRefused",
     "DataError",
     "DataMissing",
     "FieldProblem",
     "GreenroomError",
+    "NotAllowed",
+    "NotAuthenticated",
     "NotConvertible",
     "NotInRegistry",
     "NotServing",
@@ -56,6 +64,8 @@ __all__ = [
     "RequestInvalid",
     "RequestMalformed",
     "SettingsError",
+    "TooBusy",
+    "TookTooLong",
     "VersionCorrupt",
     "VersionError",
     "VersionUnloadable",
@@ -219,6 +229,34 @@ class RequestInvalid(RequestError):
 
 class NotServing(GreenroomError):
     """Nothing is loaded for this route at the moment."""
+
+
+class CallerRefused(GreenroomError):
+    """A caller may not have what it asks for; ``challenge`` says what would do (RFC 6750)."""
+
+    def __init__(self, message: str, *, challenge: str, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.challenge = challenge
+
+
+class NotAuthenticated(CallerRefused):
+    """A caller sends no token, or one that is not known, or not any more."""
+
+
+class NotAllowed(CallerRefused):
+    """A caller's token is known, and what it asks for needs another scope."""
+
+
+class TooBusy(GreenroomError):
+    """As many requests as may be at a time are being answered; ``retry_after_s`` says when."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 1, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after_s = retry_after_s
+
+
+class TookTooLong(GreenroomError):
+    """An answer was not there in time."""
 
 
 class ProcessError(GreenroomError):

@@ -16,15 +16,32 @@ BACKLOG: Final = 2048
 def refuse_open(settings: Settings) -> None:
     """Refuse to let other machines in without asking who they are, unless that is wanted.
 
+    A token that stands in the settings in plain text keeps nobody out who has seen them.
+
     Raises
     ------
     SettingsError
         Naming the address, and the settings that decide.
     """
-    if settings.auth == "none" and not is_loopback(settings.host) and not settings.allow_open:
+    if settings.auth == "none" and settings.tokens:
         raise SettingsError(
-            f"auth is none and {settings.host or 'every address'} can be reached by other machines",
-            advice="set GREENROOM_HOST=127.0.0.1, or GREENROOM_ALLOW_OPEN=1 if that is meant",
+            "auth is none, so that nobody would be asked for the tokens that are set",
+            advice="set GREENROOM_AUTH=tokens",
+        )
+    if is_loopback(settings.host) or settings.allow_open:
+        return
+    where = f"{settings.host or 'every address'} can be reached by other machines"
+    if settings.auth == "none":
+        raise SettingsError(
+            f"auth is none and {where}",
+            advice="set GREENROOM_AUTH=tokens, or GREENROOM_HOST=127.0.0.1, or "
+            "GREENROOM_ALLOW_OPEN=1 if that is meant",
+        )
+    if settings.development_tokens:
+        raise SettingsError(
+            f"development_tokens are set and {where}",
+            advice="make tokens with `greenroom token add`, or set GREENROOM_ALLOW_OPEN=1 if that "
+            "is meant",
         )
 
 

@@ -12,13 +12,14 @@ in the registry alone.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from greenroom import __version__
+from greenroom.callers import Access
 from greenroom.error_replies import HttpRefusal, protocol_error_reply
 from greenroom.errors import NotServing, RequestMalformed, VersionError
 from greenroom.examples import example_request
@@ -48,6 +49,7 @@ EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 
 Predict: TypeAlias = Callable[[ServedModel, RowSource], Awaitable[Predictions]]
 Work: TypeAlias = Callable[[int, Callable[[], Any]], Awaitable[Any]]
+Admit: TypeAlias = Callable[[Access], AbstractContextManager[None]]
 ReadBody: TypeAlias = Callable[[], Awaitable[bytes | None]]
 
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
@@ -152,6 +154,7 @@ class OpenInference:
         headers: Mapping[bytes, bytes],
         read: ReadBody,
         *,
+        admit: Admit,
         request_id: str = "",
     ) -> HttpReply | None:
         """Answer a request; None when the caller has gone away.
@@ -166,6 +169,8 @@ class OpenInference:
             Names in lower case.
         read : callable
             Reads the body; gives None when the caller has gone away.
+        admit : callable
+            Lets the caller in for what an endpoint asks for, or raises.
         request_id : str, optional
             By which a failure is found in the log.
         """
@@ -173,7 +178,8 @@ class OpenInference:
         try:
             endpoint, parameters = endpoint_of(method, path)
             asked = asked._replace(route=endpoint.path, parameters=parameters)
-            reply = await self._handlers[endpoint.action](asked)
+            with admit(endpoint.scope):
+                reply = await self._handlers[endpoint.action](asked)
         except _Gone:
             return None
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered

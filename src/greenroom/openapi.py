@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from greenroom.callers import Access
 from greenroom.json_schemas import REPLY_FIELDS, object_schema, output_schema, row_schema
 from greenroom.request import MAX_ROWS
 from greenroom.schema import Schema
-from greenroom.scoring_openapi import SCORING_ERROR, SCORING_PATH, scoring_operation
+from greenroom.scoring_openapi import (
+    SCORING_ERROR,
+    SCORING_PATH,
+    scoring_error,
+    scoring_operation,
+)
 from greenroom.task import Task
 
 __all__ = ["Operation", "PredictOperation", "build_openapi"]
@@ -29,11 +35,13 @@ class Operation:
 
     ``statuses`` says what each status means that is answered with an error, ``page_statuses`` the
     same of those that are answered with the page itself; ``reply`` is the page's JSON Schema, and
-    ``media_type`` what it is written in.
+    ``media_type`` what it is written in. ``scope`` is what a caller's token has to allow; nobody is
+    let in by having forgotten it.
     """
 
     method: str
     path: str
+    scope: Access
     summary: str
     tag: str
     statuses: Mapping[int, str] = field(default_factory=dict)
@@ -94,6 +102,7 @@ def build_openapi(
     models: Sequence[PredictOperation],
     operations: Sequence[Operation],
     predict_statuses: Mapping[int, str],
+    secured: bool = False,
 ) -> dict[str, Any]:
     """Describe a server.
 
@@ -107,6 +116,8 @@ def build_openapi(
         Every other route.
     predict_statuses : mapping of int to str
         What a prediction answers with when it is not given, and why.
+    secured : bool
+        Whether callers have to send a token.
 
     Returns
     -------
@@ -126,12 +137,41 @@ def build_openapi(
     for operation in operations:
         path = quote(operation.path, safe="/~{}")
         paths.setdefault(path, {})[operation.method.lower()] = _other_operation(operation)
-    return {
+    document: dict[str, Any] = {
         "openapi": OPENAPI_VERSION,
         "info": {"title": title, "version": version, "description": description},
         "paths": paths,
         "components": {"schemas": schemas},
     }
+    if secured:
+        _secure(document, {(one.method.lower(), one.path): one.scope for one in operations})
+    return document
+
+
+def _secure(document: dict[str, Any], scopes: Mapping[tuple[str, str], Access]) -> None:
+    """Say what token each operation asks for; one that has no scope of its own predicts."""
+    document["components"]["securitySchemes"] = {"token": _TOKEN}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            scope = scopes.get((method, unquote(path)), "predict")
+            if scope == "open":
+                continue
+            operation["security"] = [{"token": [scope]}]
+            refusals = {
+                401: "There is no token, or none that is known here.",
+                403: f"The token does not have the scope {scope}.",
+            }
+            for status, text in refusals.items():
+                scoring = path == SCORING_PATH
+                error = scoring_error(status, text) if scoring else _error(text)
+                operation["responses"][str(status)] = error
+
+
+_TOKEN: Final[dict[str, Any]] = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of this server, with the scope that the operation names.",
+}
 
 
 _ERROR: Final[dict[str, Any]] = {
@@ -221,6 +261,7 @@ def _examples(model: PredictOperation) -> dict[str, Any]:
 def _other_operation(operation: Operation) -> dict[str, Any]:
     content = {operation.media_type: {"schema": dict(operation.reply)}}
     page_statuses = {200: "As described.", **operation.page_statuses}
+    busy = {} if operation.scope == "open" else {503: "The server has too much to do."}
     return {
         "tags": [operation.tag],
         "summary": operation.summary,
@@ -230,7 +271,9 @@ def _other_operation(operation: Operation) -> dict[str, Any]:
                 str(status): {"description": text, "content": content}
                 for status, text in page_statuses.items()
             },
-            **{str(status): _error(text) for status, text in operation.statuses.items()},
+            **{
+                str(status): _error(text) for status, text in {**busy, **operation.statuses}.items()
+            },
         },
         **_path_parameters(operation.path),
     }

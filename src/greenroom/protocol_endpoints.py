@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from greenroom.callers import Access
 from greenroom.error_replies import HttpRefusal
 
 __all__ = ["ENDPOINTS", "ROOT", "Endpoint", "endpoint_of"]
@@ -27,6 +28,8 @@ class Endpoint:
     action : str
         What it does; two paths may do the same.
     method : str
+    scope : Access
+        What a caller's token has to allow.
     path : str
         With the parameters ``{name}``, a model, and ``{version}``.
     summary : str
@@ -35,6 +38,7 @@ class Endpoint:
 
     action: str
     method: str
+    scope: Access
     path: str
     summary: str
 
@@ -42,27 +46,40 @@ class Endpoint:
 _VERSION: Final = "/v2/models/{name}/versions/{version}"
 
 ENDPOINTS: Final = (
-    Endpoint("infer", "POST", "/v2/models/{name}/infer", "Predict."),
+    Endpoint("infer", "POST", "predict", "/v2/models/{name}/infer", "Predict."),
     Endpoint(
-        "infer", "POST", "/v2/models/{name}/versions/{version}/infer", "Predict with a version."
+        "infer",
+        "POST",
+        "predict",
+        "/v2/models/{name}/versions/{version}/infer",
+        "Predict with a version.",
     ),
-    Endpoint("server", "GET", "/v2", "What this server is."),
-    Endpoint("live", "GET", "/v2/health/live", "Whether the process runs."),
-    Endpoint("server_ready", "GET", "/v2/health/ready", "Whether predictions are answered."),
-    Endpoint("metadata", "GET", "/v2/models/{name}", "The tensors of a model."),
-    Endpoint("model_ready", "GET", "/v2/models/{name}/ready", "Whether a model is served."),
+    Endpoint("server", "GET", "open", "/v2", "What this server is."),
+    Endpoint("live", "GET", "open", "/v2/health/live", "Whether the process runs."),
     Endpoint(
-        "metadata", "GET", "/v2/models/{name}/versions/{version}", "The tensors of a version."
+        "server_ready", "GET", "open", "/v2/health/ready", "Whether predictions are answered."
+    ),
+    Endpoint("metadata", "GET", "read", "/v2/models/{name}", "The tensors of a model."),
+    Endpoint("model_ready", "GET", "open", "/v2/models/{name}/ready", "Whether a model is served."),
+    Endpoint(
+        "metadata",
+        "GET",
+        "read",
+        "/v2/models/{name}/versions/{version}",
+        "The tensors of a version.",
     ),
     Endpoint(
         "model_ready",
         "GET",
+        "open",
         "/v2/models/{name}/versions/{version}/ready",
         "Whether a version is served.",
     ),
-    Endpoint("index", "POST", "/v2/repository/index", "The models and their states."),
-    Endpoint("load", "POST", "/v2/repository/models/{name}/load", "Ask the registry now."),
-    Endpoint("unload", "POST", "/v2/repository/models/{name}/unload", "Refused, and says why."),
+    Endpoint("index", "POST", "read", "/v2/repository/index", "The models and their states."),
+    Endpoint("load", "POST", "admin", "/v2/repository/models/{name}/load", "Ask the registry now."),
+    Endpoint(
+        "unload", "POST", "admin", "/v2/repository/models/{name}/unload", "Refused, and says why."
+    ),
 )
 """All paths of the protocol that are answered."""
 

@@ -13,7 +13,7 @@ from greenroom.json_schemas import object_schema, output_schema, row_schema
 from greenroom.schema import Schema
 from greenroom.task import Output
 
-__all__ = ["SCORING_ERROR", "SCORING_PATH", "scoring_operation"]
+__all__ = ["SCORING_ERROR", "SCORING_PATH", "scoring_error", "scoring_operation"]
 
 SCORING_PATH: Final = "/invocations"
 """Where a server with one model answers MLflow's scoring protocol."""
@@ -35,9 +35,17 @@ _STATUSES: Final[Mapping[int, str]] = {
     413: "The body is larger than the server reads.",
     415: "The body is neither application/json nor text/csv.",
     500: "The server failed; its log says more.",
-    503: "No version is served at the moment; the reply says why and what to do.",
+    503: "No version is served at the moment, or the server has too much to do; the reply says "
+    "which, and what to do.",
+    504: "There was no answer in time.",
 }
-_CODES: Final = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
+_CODES: Final = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 
 
 def scoring_operation(
@@ -75,7 +83,7 @@ def scoring_operation(
                 "description": "The predictions, one for each row.",
                 "content": {"application/json": {"schema": _reply(outputs, classes)}},
             },
-            **{str(status): _error(status, text) for status, text in _STATUSES.items()},
+            **{str(status): scoring_error(status, text) for status, text in _STATUSES.items()},
         },
     }
 
@@ -145,7 +153,8 @@ def _reply(outputs: Sequence[Output], classes: Mapping[Any, str]) -> dict[str, A
     return object_schema({"predictions": predictions}, required=["predictions"])
 
 
-def _error(status: int, text: str) -> dict[str, Any]:
+def scoring_error(status: int, text: str) -> dict[str, Any]:
+    """Describe what is answered instead of predictions."""
     content = {
         "schema": {"$ref": "#/components/schemas/ScoringError"},
         "example": {"error_code": _CODES.get(status, "BAD_REQUEST"), "message": text},

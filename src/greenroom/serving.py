@@ -6,23 +6,33 @@ and encoded, with nothing in between. :meth:`Server.ask` is that way for whoever
 left over. Every other page is Starlette's to route (:mod:`greenroom.site`). Each request reads once
 which generation is committed, and is answered by that one to the end.
 
-Every answer is counted before it is given (:mod:`greenroom.traffic`). Who the caller is, and how
-many requests there may be at a time, is not looked at here.
+Every request passes :mod:`greenroom.admission` first, every answer is counted before it is given
+(:mod:`greenroom.traffic`), and is a line of :mod:`greenroom.access_log` where that is wanted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from greenroom.access_log import AccessLog
+from greenroom.admission import Admission
 from greenroom.answering import Answering
 from greenroom.app import App
+from greenroom.callers import Access
+from greenroom.deadlines import Deadlines
+from greenroom.entrance import build_entrance
 from greenroom.error_replies import HttpRefusal, error_kind, error_reply, scoring_error_reply
 from greenroom.errors import NotServing
 from greenroom.exposition import OWN_PREFIX, Exposition
@@ -45,6 +55,7 @@ from greenroom.settings import Settings
 from greenroom.site import Site
 from greenroom.status import Status
 from greenroom.traffic import CountedSend, Routed, Traffic, note_error, route_of
+from greenroom.visits import Visit
 
 __all__ = ["Reply", "Server", "build_asgi"]
 
@@ -78,6 +89,7 @@ def build_asgi(
     first_use: FirstUse | None = None,
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
     instruments: WorkerInstruments | None = None,
+    worker: int = 0,
 ) -> Server:
     """Build the ASGI app of a worker.
 
@@ -90,8 +102,8 @@ def build_asgi(
     app : App, optional
         Whose name, routes and views the server has; None for models without an app.
     settings : Settings
-        ``max_body_bytes``: the largest request body that is read; ``max_batch_rows``: how many
-        rows are predicted together.
+        Who is let in, how large and how slow a request may be, how many rows are predicted
+        together.
     reload : callable
         Has the registry asked now, and returns when all workers serve what it selects.
     first_use : callable, optional
@@ -100,10 +112,17 @@ def build_asgi(
         A context that is entered before the first request and left after the last.
     instruments : WorkerInstruments, optional
         What counts the answers; default: this process's own, which know of no other process.
+    worker : int, optional
+        The worker's slot, for the access log.
+
+    Raises
+    ------
+    SettingsError
+        When the tokens cannot be read.
     """
     counting = instruments or WorkerInstruments()
     loaded = first_use or _as_it_is
-    return Server(engine, status, app, settings, reload, loaded, lifespan, counting)
+    return Server(engine, status, app, settings, reload, loaded, lifespan, counting, worker)
 
 
 class Server:
@@ -119,12 +138,19 @@ class Server:
         first_use: FirstUse,
         lifespan: Callable[[], AbstractAsyncContextManager[Any]],
         instruments: WorkerInstruments,
+        worker: int,
     ) -> None:
         self._engine = engine
         self._first_use = first_use
         self._max_body_bytes = settings.max_body_bytes
         self.max_short_bytes = min(MAX_SHORT_BYTES, settings.max_body_bytes)
         self._generation: LoadedGeneration | None = None
+        self.max_head_bytes = settings.max_header_bytes
+        # A body in chunks of one byte takes six on the wire.
+        self.max_message_bytes = settings.max_header_bytes + 6 * settings.max_body_bytes
+        self.crosses_origins = bool(settings.cors_origins)
+        self._admission = Admission.of(settings, instruments.in_flight)
+        self._log = AccessLog(worker, soon=_soon) if settings.access_log else None
         self._routed: Mapping[str, Routed] = {}
         self._by_url: Mapping[bytes, Routed] = {}
         self._declared = _declared_paths(app)
@@ -149,7 +175,8 @@ class Server:
             predict=self._answering.predict,
             work=self._answering.work,
         )
-        self._site = Site(
+        self.deadlines = Deadlines(settings.request_timeout_s, self._answering.batcher.give_up)
+        self.site = Site(
             title=app.name if app else "greenroom",
             models=self._current,
             status=status,
@@ -157,33 +184,45 @@ class Server:
             metrics=metrics.write,
             first_use=first_use,
             routes=app.routes if app else (),
+            admission=self._admission,
+            secured=settings.auth != "none",
             lifespan=self._living,
-        ).asgi
+        )
+        self._entrance = build_entrance(
+            self._answered, log=self._log, cors_origins=settings.cors_origins
+        )
 
     @asynccontextmanager
     async def _living(self, _: Any) -> AsyncIterator[None]:
-        async with self._lifespan():
+        async with self._lifespan(), self.deadlines.kept():
             yield
         self._answering.close()
+        if self._log is not None:
+            self._log.flush()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request: a prediction the short way, anything else by the site."""
+        """Answer a request of any kind."""
+        await self._entrance(scope, receive, send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a prediction here, anything else by the site."""
         if scope["type"] != "http":
-            await self._site(scope, receive, send)
+            await self.site.asgi(scope, receive, send)
             return
         counted = CountedSend(send, scope, self._instruments)
         headers = dict(scope["headers"])
-        request_id = request_id_of(headers)
-        path = scope["path"]
+        visit: Visit = scope["visit"]
+        path, method = scope["path"], visit.method
         try:
             routed = self._routed_at(path, counted)
             if routed is not None:
-                require_post(scope["method"])
-                body = await self._read(headers, receive)
-                if body is not None:
-                    reply = await self._predict(routed, headers, body)
-                    counted.counted = True
-                    await _send(counted, *reply)
+                with self._let_in(visit, headers, routed.served, routed.route):
+                    require_post(method)
+                    body = await self._read(headers, receive)
+                    if body is not None:
+                        reply = await self._predict(routed, headers, body)
+                        counted.counted = True
+                        await _send(counted, *reply)
                 return
             if path == SCORING_PATH and len(self._current().by_name) == 1:
                 await self._invoke(scope, headers, receive, counted)
@@ -193,14 +232,27 @@ class Server:
                 return
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
-            await _send(counted, *_refused(error, request_id, f"{scope['method']} {path}"))
+            await _send(counted, *_refused(error, visit.request_id, f"{method} {path}"))
             return
-        scope["request_id"] = request_id
-        self._in_flight[0] += 1.0
-        try:
-            await self._site(scope, receive, _giving_back(request_id, counted))
-        finally:
-            self._in_flight[0] -= 1.0
+        await self.site.asgi(scope, receive, counted)
+
+    @contextmanager
+    def _let_in(
+        self, visit: Visit, headers: Mapping[bytes, bytes], served: ServedModel, route: str
+    ) -> Iterator[None]:
+        """Let in a request for predictions, for as long as the block runs."""
+        visit.route, visit.model = route, served.deployment.name
+        visit.version = _version(served)
+        with self._admitted(visit, headers, "predict"):
+            yield
+
+    @contextmanager
+    def _admitted(
+        self, visit: Visit, headers: Mapping[bytes, bytes], access: Access
+    ) -> Iterator[None]:
+        with self._admission.admitted(headers, access) as caller:
+            visit.caller = caller.name
+            yield
 
     def served_at(self, url: bytes) -> Routed | None:
         """Return the model whose predictions are asked for at a URL just as it was sent.
@@ -218,7 +270,7 @@ class Server:
     def ask(
         self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes, replied: Replied
     ) -> None:
-        """Answer a POST to a model's path; nothing is raised, ``replied`` is told.
+        """Let a POST to a model's path in and answer it; nothing is raised, ``replied`` is told.
 
         Parameters
         ----------
@@ -231,14 +283,35 @@ class Server:
         replied : callable
             Told the reply, be it a refusal; by then it is counted.
         """
+        visit = None
+        if self._log is not None:
+            visit = _begun(routed, headers)
+            replied = partial(_note, self._log, visit, replied)
+        self._put(routed, headers, body, replied, self._admission, visit)
+
+    def _put(
+        self,
+        routed: Routed,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        replied: Replied,
+        admission: Admission | None = None,
+        visit: Visit | None = None,
+    ) -> None:
+        """Answer a POST to a model's path; let it in first where it is not in yet.
+
+        One function for the request and none around it: each call here is a part of the time that
+        a small model takes.
+        """
         began_s = perf_counter()
         in_flight = self._in_flight
-        in_flight[0] += 1.0
         served, route, answers = routed
         request_id = request_id_of(headers) if b"x-request-id" in headers else ""
+        has_entered = False
 
         def answered(outcome: bytes | Exception) -> None:
-            in_flight[0] -= 1.0
+            if has_entered:
+                in_flight[0] -= 1.0
             if isinstance(outcome, bytes):
                 answers.answered(perf_counter() - began_s)
                 replied(Reply(200, outcome, reply_headers(request_id) if request_id else _NONE))
@@ -249,12 +322,25 @@ class Server:
                 replied(reply)
 
         try:
+            if admission is not None:
+                caller = admission.enter(headers, "predict")
+                has_entered = True
+                if visit is not None:
+                    visit.caller = caller.name
             _require_serving(served)
             require_json(headers)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to be told
             answered(error)
         else:
             self._answering.ask(served, body, answered)
+
+    def refuse(self, status: int, message: str, advice: str = "") -> Reply:
+        """Return the reply to what cannot even be read as a request, and note it."""
+        reply = _refused(HttpRefusal(status, message, advice=advice), "", "")
+        self._instruments.page("", status, 0.0)
+        if self._log is not None:
+            self._log.note(Visit(method="", status=status, n_bytes=len(reply.body)))
+        return reply
 
     def _routed_at(self, path: str, counted: CountedSend) -> Routed | None:
         """Return the model that answers at ``path``; None when that is no prediction's path."""
@@ -291,49 +377,50 @@ class Server:
             if not future.done():  # the caller may be gone
                 future.set_result(reply)
 
-        self.ask(routed, headers, body, replied)
+        self._put(routed, headers, body, replied)
         return await future
 
     async def _invoke(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, counted: CountedSend
     ) -> None:
         """Answer a request of MLflow's scoring protocol, errors in its own shape."""
-        sent = reply_headers(request_id_of(headers))
+        visit: Visit = scope["visit"]
         (served,) = self._current().by_name.values()
         counted.under(SCORING_PATH, self._traffic.answers(SCORING_PATH, served))
-        self._in_flight[0] += 1.0
         try:
-            body = await self._score(served, scope["method"], headers, receive)
-            if body is not None:
-                await _send(counted, 200, body, sent)
+            with self._let_in(visit, headers, served, SCORING_PATH):
+                body = await self._score(served, visit.method, headers, receive)
+                if body is not None:
+                    await _send(counted, 200, body, _NONE)
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
-            request_id = request_id_of(headers) or new_prediction_id()
-            reply = scoring_error_reply(error, request_id=request_id)
-            await _send(counted, reply.status, reply.body, {**reply.headers, **sent})
-        finally:
-            self._in_flight[0] -= 1.0
+            reply = scoring_error_reply(error, request_id=visit.request_id or new_prediction_id())
+            await _send(counted, reply.status, reply.body, reply.headers)
 
     async def _speak_v2(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, counted: CountedSend
     ) -> None:
         """Answer a request of the Open Inference Protocol, errors in its own shape."""
-        request_id = request_id_of(headers)
-        asked = (scope["method"], scope["path"], headers, partial(self._read, headers, receive))
-        self._in_flight[0] += 1.0
-        try:
-            reply = await self._open_inference.answer(*asked, request_id=request_id)
-            if reply is None:
-                return
-            served = reply.predicted
-            answers = self._traffic.answers(reply.route, served) if served is not None else None
-            counted.under(reply.route, answers)
-            if reply.error is not None:
-                note_error(scope, reply.error)
-            sent = {**reply.headers, **reply_headers(request_id)}
-            await _send(counted, reply.status, reply.body, sent)
-        finally:
-            self._in_flight[0] -= 1.0
+        visit: Visit = scope["visit"]
+        reply = await self._open_inference.answer(
+            visit.method,
+            scope["path"],
+            headers,
+            partial(self._read, headers, receive),
+            request_id=visit.request_id,
+            admit=partial(self._admitted, visit, headers),
+        )
+        if reply is None:
+            return
+        visit.route, served = reply.route, reply.predicted
+        answers = None
+        if served is not None:
+            visit.model, visit.version = served.deployment.name, _version(served)
+            answers = self._traffic.answers(reply.route, served)
+        counted.under(reply.route, answers)
+        if reply.error is not None:
+            note_error(scope, reply.error)
+        await _send(counted, reply.status, reply.body, reply.headers)
 
     async def _score(
         self,
@@ -414,15 +501,27 @@ async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]
     await send({"type": "http.response.body", "body": body})
 
 
-def _giving_back(request_id: str, send: Send) -> Send:
-    """Return a ``send`` that adds the caller's request id to the reply."""
-    if not request_id:
-        return send
+def _note(log: AccessLog, visit: Visit, replied: Replied, reply: Reply) -> None:
+    """Pass a reply on, and note it."""
+    visit.status, visit.n_bytes = reply.status, len(reply.body)
+    log.note(visit)
+    replied(reply)
 
-    async def send_with_id(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            others = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
-            message["headers"] = [*others, (b"x-request-id", request_id.encode("ascii"))]
-        await send(message)
 
-    return send_with_id
+def _begun(routed: Routed, headers: Mapping[bytes, bytes]) -> Visit:
+    return Visit(
+        method="POST",
+        request_id=request_id_of(headers),
+        route=routed.route,
+        model=routed.served.deployment.name,
+        version=_version(routed.served),
+    )
+
+
+def _soon(write: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(write)
+
+
+def _version(served: ServedModel) -> str:
+    serving = served.deployment.serving
+    return serving.version if serving is not None else ""

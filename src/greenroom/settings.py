@@ -24,6 +24,7 @@ FOREIGN_VARIABLES: Final = {"MLFLOW_TRACKING_URI": "tracking_uri"}
 
 Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,13 +48,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[Port, Meta(description="The port that the server listens on.")] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="How many worker processes serve.")] = 1
     auth: Annotated[
-        Literal["none"],
+        Literal["none", "tokens"],
         Meta(description="How callers prove who they are; `none` is for development."),
     ] = "none"
     allow_open: Annotated[
         bool,
-        Meta(description="Allow `auth: none` on an address that other machines can reach."),
+        Meta(
+            description="Allow `auth: none` and `development_tokens` on an address that other "
+            "machines can reach."
+        ),
     ] = False
+    tokens_file: Annotated[
+        str, Meta(description="Where `greenroom token` keeps tokens; relative to `home`.")
+    ] = "tokens.json"
+    tokens: Annotated[
+        tuple[str, ...],
+        Meta(description="Further tokens, each as `name:scope+scope:SHA-256`."),
+    ] = ()
+    development_tokens: Annotated[
+        tuple[str, ...],
+        Meta(description="Tokens in plain text, each as `name:scope+scope:token`."),
+    ] = ()
+    ssl_certfile: Annotated[
+        str, Meta(description="The certificate chain (PEM) that HTTPS is served with.")
+    ] = ""
+    ssl_keyfile: Annotated[
+        str, Meta(description="The certificate's private key (PEM), without a passphrase.")
+    ] = ""
+    cors_origins: Annotated[
+        tuple[Origin, ...],
+        Meta(description="Whose pages in a browser may call the server: origins, or `*`."),
+    ] = ()
     generated: Annotated[
         bool, Meta(description="Train on generated data where the dataset is absent.")
     ] = False
@@ -89,6 +114,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="The largest request body that is read.")
     ] = 4_194_304
+    max_header_bytes: Annotated[
+        int, Meta(ge=4096, description="The largest head of a request: its line and headers.")
+    ] = 65_536
+    max_in_flight: Annotated[
+        int,
+        Meta(ge=1, description="How many requests a worker answers at a time; others get 503."),
+    ] = 1_000
+    request_timeout_s: Annotated[
+        Seconds,
+        Meta(description="How long a request may take to arrive, and then to be answered."),
+    ] = 60.0
     max_batch_rows: Annotated[
         int, Meta(ge=1, description="How many rows of waiting requests are predicted in one call.")
     ] = 256
@@ -112,12 +148,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Meta(description="What the server's own log shows."),
     ] = "INFO"
+    access_log: Annotated[
+        bool, Meta(description="Write a line of JSON for every request, without what it holds.")
+    ] = False
     models: Annotated[
         dict[str, ModelSettings],
         Meta(
             description="By an app's model: the registered `name` and selector that are deployed."
         ),
     ] = {}
+
+    @property
+    def scheme(self) -> str:
+        """What the server's own address begins with."""
+        return "https" if self.ssl_certfile else "http"
 
 
 def load_settings(
@@ -155,7 +199,7 @@ def load_settings(
     for variable, setting in _variables(documented or {}).items():
         text = environment.get(variable, "")
         if text:
-            _merge(values, _nested(setting, text), variable)
+            _merge(values, _nested(setting, _read(setting, text)), variable)
     unknown = [
         name
         for name in environment
@@ -202,6 +246,16 @@ def _variables(documented: Mapping[str, str]) -> dict[str, str]:
     return {**own, **FOREIGN_VARIABLES, **documented}
 
 
+def _read(setting: str, text: str) -> str | list[str]:
+    """Return a variable's value; of a list, its parts between commas or spaces."""
+    return text.replace(",", " ").split() if setting in _LISTS else text
+
+
+_LISTS: Final = frozenset(
+    field.name for field in msgspec.structs.fields(Settings) if isinstance(field.default, tuple)
+)
+
+
 def _nested(dotted: str, value: Any) -> dict[str, Any]:
     if not dotted.startswith("models."):
         return {dotted: value}
@@ -239,6 +293,19 @@ def _merge(values: dict[str, Any], new: Mapping[str, Any], source: str) -> None:
 
 
 def _absolute(folder: Path, settings: Settings) -> Settings:
-    home = Path(settings.home).expanduser()
-    home = home if home.is_absolute() else folder / home
-    return msgspec.structs.replace(settings, home=str(home.resolve()))
+    home = _below(folder, settings.home).resolve()
+    return msgspec.structs.replace(
+        settings,
+        home=str(home),
+        tokens_file=str(_below(home, settings.tokens_file)),
+        **{
+            name: str(_below(folder, path))
+            for name in ("ssl_certfile", "ssl_keyfile")
+            if (path := getattr(settings, name))
+        },
+    )
+
+
+def _below(folder: Path, path: str) -> Path:
+    expanded = Path(path).expanduser()
+    return expanded if expanded.is_absolute() else folder / expanded

@@ -23,6 +23,8 @@ from starlette.routing import Route as StarletteRoute
 
 from greenroom import app as apps
 from greenroom import pages
+from greenroom.admission import Admission
+from greenroom.callers import Access
 from greenroom.docs_pages import describe, docs_routes
 from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
@@ -34,6 +36,7 @@ from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
 from greenroom.status import Status
 from greenroom.traffic import note_error
+from greenroom.visits import Visit
 
 __all__ = ["Site"]
 
@@ -70,6 +73,10 @@ class Site:
         Loads a model that is not in memory.
     routes : sequence of greenroom.Route
         The app's own pages; they may take the place of ``/``, ``/health`` and ``/model/info``.
+    admission : Admission
+        Lets callers in, each page by its own scope.
+    secured : bool
+        Whether callers have to send a token, for the documentation.
     lifespan : callable
         The context that the app lives in.
     """
@@ -84,9 +91,13 @@ class Site:
         metrics: Callable[[str], tuple[bytes, str]],
         first_use: FirstUse,
         routes: Sequence[apps.Route],
+        admission: Admission,
+        secured: bool,
         lifespan: Lifespan,
     ) -> None:
         self._title = title
+        self._admission = admission
+        self._secured = secured
         self._models = models
         self._status = status
         self._reload = reload
@@ -108,8 +119,14 @@ class Site:
         )
         self.asgi.router.redirect_slashes = False
 
+    @property
+    def operations(self) -> list[Operation]:
+        """Every page, with what it is for and whom it lets in."""
+        return [endpoint.operation for endpoint in self._endpoints]
+
     def _fixed(self) -> Iterator[Endpoint]:
         """List the pages that every server has."""
+        # What tells whether a server works is open to everyone: those who ask are often machines.
         health: tuple[tuple[str, str, dict[int, str], View], ...] = (
             ("/", "Basic health check.", _UNHEALTHY, self._root),
             ("/health", "Detailed health status.", _UNHEALTHY, self._health),
@@ -120,6 +137,7 @@ class Site:
             operation = Operation(
                 method="GET",
                 path=path,
+                scope="open",
                 tag="health",
                 summary=summary,
                 page_statuses=meanings,
@@ -127,17 +145,18 @@ class Site:
             )
             yield Endpoint(operation, view)
         yield from self._scoring()
-        models: tuple[tuple[str, str, str, dict[int, str], View], ...] = (
-            ("GET", "/models", "The models of this server.", _STARTING, self._list),
-            ("GET", "/model/info", "The version that answers.", _UNKNOWN, self._info),
-            ("GET", "/models/{name}/info", "A model's version.", _UNKNOWN, self._info),
-            ("POST", "/model/reload", _RELOAD, _UNRELOADED, self._reloaded),
-            ("POST", "/models/{name}/reload", _RELOAD, _UNRELOADED, self._reloaded),
+        models: tuple[tuple[str, str, Access, str, dict[int, str], View], ...] = (
+            ("GET", "/models", "read", "The models of this server.", _STARTING, self._list),
+            ("GET", "/model/info", "read", "The version that answers.", _UNKNOWN, self._info),
+            ("GET", "/models/{name}/info", "read", "A model's version.", _UNKNOWN, self._info),
+            ("POST", "/model/reload", "admin", _RELOAD, _UNRELOADED, self._reloaded),
+            ("POST", "/models/{name}/reload", "admin", _RELOAD, _UNRELOADED, self._reloaded),
         )
-        for method, path, summary, meanings, view in models:
+        for method, path, scope, summary, meanings, view in models:
             operation = Operation(
                 method=method,
                 path=path,
+                scope=scope,
                 tag="models",
                 summary=summary,
                 statuses=meanings,
@@ -148,6 +167,7 @@ class Site:
         metrics = Operation(
             method="GET",
             path="/metrics",
+            scope="read",
             tag="health",
             summary="What the server counts, for Prometheus.",
             reply={"type": "string"},
@@ -165,6 +185,7 @@ class Site:
             operation = Operation(
                 method="GET",
                 path=path,
+                scope="open",
                 tag="scoring",
                 summary=summary,
                 page_statuses=meanings,
@@ -181,11 +202,17 @@ class Site:
 
     def _answering(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         """Wrap a view: its page as JSON, and whatever goes wrong in it as an error's JSON."""
-        where = f"{endpoint.operation.method} {endpoint.operation.path}"
+        operation = endpoint.operation
+        where = f"{operation.method} {operation.path}"
 
         async def answer(request: Request) -> Response:
+            visit: Visit = request.scope["visit"]
+            visit.route = operation.path
+            headers = dict(request.scope["headers"])
             try:
-                page = await endpoint.view(request)
+                with self._admission.admitted(headers, operation.scope) as caller:
+                    visit.caller = caller.name
+                    page = await endpoint.view(request)
                 if isinstance(page, Response):
                     return page
                 if isinstance(page, TextPage):
@@ -264,7 +291,7 @@ class Site:
         loaded = frozenset(name for name, one in models.by_name.items() if not one.awaits_load)
         if self._described is None or self._described[0] != (models.number, loaded):
             operations = [endpoint.operation for endpoint in self._endpoints]
-            document = describe(self._title, models.by_name, operations)
+            document = describe(self._title, models.by_name, operations, secured=self._secured)
             self._described = ((models.number, loaded), _encode(document))
         return self._described[1]
 
@@ -286,8 +313,7 @@ class Site:
         return _error(refusal, request, "no route")
 
     def _paths(self) -> str:
-        operations = [endpoint.operation for endpoint in self._endpoints]
-        found = [f"{operation.method} {operation.path}" for operation in operations]
+        found = [f"{operation.method} {operation.path}" for operation in self.operations]
         with suppress(NotServing):
             found.append(_listed([f"POST {path}" for path in self._models().by_path]))
         return "there are " + ", ".join([*found, "GET /docs", "GET /redoc", "GET /openapi.json"])
@@ -323,6 +349,7 @@ def _own_operation(route: apps.Route) -> Operation:
     return Operation(
         method=route.method,
         path=route.path,
+        scope=route.scope,
         tag="app",
         summary=route.summary or "The app's own.",
         statuses={500: "The app's view failed; the log says more."},
@@ -342,6 +369,6 @@ def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = No
 
 def _error(error: Exception, request: Request, where: str) -> Response:
     note_error(request.scope, error)
-    request_id = request.scope.get("request_id") or new_prediction_id()
+    request_id = request.scope["visit"].request_id or new_prediction_id()
     reply = error_reply(error, request_id=request_id, where=where)
     return _json(reply.body, reply.status, reply.headers)

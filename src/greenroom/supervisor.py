@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom import __version__
+from greenroom.callers import require_tokens
 from greenroom.control import Answer, Ask, CommittedGeneration, WorkerSetup
 from greenroom.errors import GreenroomError, ProcessError
 from greenroom.following import Follower
@@ -33,6 +34,7 @@ from greenroom.server_status import utc_now
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.swap import Outcome
+from greenroom.tls import require_certificate
 from greenroom.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -145,12 +147,15 @@ class Supervisor:
         Raises
         ------
         SettingsError
-            When it would let other machines in without asking who they are.
+            When it would let other machines in without asking who they are, would let nobody in
+            at all, or has no certificate that it could show.
         ProcessError
             When the port cannot be had.
         """
         if self._listener is None:
             refuse_open(self.settings)
+            require_tokens(self.settings)
+            require_certificate(self.settings)
             self._listener = listen(self.settings.host, self.settings.port)
             self.address = self._listener.getsockname()[:2]
 

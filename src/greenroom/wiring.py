@@ -252,6 +252,7 @@ def worker() -> ASGIApp:
         first_use=first_use.loaded if first_use else None,
         lifespan=membership.session,
         instruments=instruments,
+        worker=setup.slot,
     )
 
 

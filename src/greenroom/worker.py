@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -30,6 +31,8 @@ from greenroom.connection import Connection
 from greenroom.control import WORKER_VARIABLE, WorkerSetup
 from greenroom.draining import DrainingServer
 from greenroom.errors import GreenroomError
+from greenroom.settings import Settings
+from greenroom.tls import Certificate
 
 APP: Final = "greenroom.wiring:worker"
 BACKLOG: Final = 2048
@@ -79,7 +82,14 @@ def _config(app: str | Callable[[], Any], setup: WorkerSetup) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(setup.settings.drain_timeout_s),
+        ssl_context_factory=_tls(setup.settings),
     )
+
+
+def _tls(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
+    """Return what gives the TLS context, where the settings name a certificate."""
+    certificate = Certificate.of(settings)
+    return None if certificate is None else lambda *_: certificate.context
 
 
 def _end_with_the_supervisor(setup: WorkerSetup) -> None:

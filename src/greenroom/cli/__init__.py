@@ -22,6 +22,7 @@ from greenroom.cli.project import check, new
 from greenroom.cli.running import serve, up
 from greenroom.cli.server import restart, status
 from greenroom.cli.terminal import print_error
+from greenroom.cli.tokens import token
 from greenroom.cli.training import reproduce, train
 from greenroom.errors import GreenroomError, NotConvertible, PromotionRefused
 
@@ -50,6 +51,7 @@ for command in (
     serve,
     status,
     restart,
+    token,
 ):
     cli.add_command(command)
 

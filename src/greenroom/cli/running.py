@@ -35,11 +35,18 @@ if TYPE_CHECKING:
 
 host_option = click.option("--host", default=None, help="The address to listen on.")
 port_option = click.option("--port", type=int, default=None, help="The port to listen on.")
+workers_option = click.option("--workers", type=int, default=None, help="How many workers serve.")
+pem_file = click.Path(resolve_path=True, dir_okay=False)
+certfile_option = click.option(
+    "--ssl-certfile", type=pem_file, default=None, help="Serve HTTPS with this certificate (PEM)."
+)
+keyfile_option = click.option(
+    "--ssl-keyfile", type=pem_file, default=None, help="The certificate's private key (PEM)."
+)
+
+
 ALL_MAX_LOADED = 20
 """How many models of ``serve --all`` are in memory, where the setting does not say."""
-
-workers_option = click.option("--workers", type=int, default=None, help="How many workers serve.")
-
 
 MOST_LISTED = 20
 """How many models are listed at the start; ``/models`` has them all."""
@@ -60,6 +67,8 @@ MOST_LISTED = 20
 @host_option
 @port_option
 @workers_option
+@certfile_option
+@keyfile_option
 @config_option
 def serve(
     names: tuple[str, ...],
@@ -168,6 +177,8 @@ def _follow_registered(
 @host_option
 @port_option
 @workers_option
+@certfile_option
+@keyfile_option
 @click.option(
     "--generated",
     is_flag=True,
@@ -226,18 +237,26 @@ async def _serve(project: Project, supervisor: Supervisor) -> None:
 
 def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> None:
     host = "localhost" if address[0] in {"127.0.0.1", "0.0.0.0", "::1", "::"} else address[0]  # noqa: S104 - shown
-    base = f"http://{host}:{address[1]}"
+    settings = project.settings
+    base = f"{settings.scheme}://{host}:{address[1]}"
     listed = status.models[:MOST_LISTED]
     n_more = len(status.models) - len(listed)
     rows = [
-        ["API", base, "open" if project.settings.auth == "none" else ""],
+        ["API", base, _door(settings)],
         *([f"POST {model.name}", base + model.route, _served(model)] for model in listed),
         *([["models", f"{base}/models", f"{n_more} more"]] if n_more else []),
         ["documentation", f"{base}/docs", ""],
         ["health", f"{base}/health", status.health],
-        ["MLflow", project.settings.tracking_uri, status.registry.state],
+        ["MLflow", settings.tracking_uri, status.registry.state],
     ]
     table("", ["what", "where", "state"], rows)
+
+
+def _door(settings: Settings) -> str:
+    """Say whom the server answers."""
+    if settings.auth == "none":
+        return "open"
+    return "development tokens" if settings.development_tokens else "asks for tokens"
 
 
 def _served(model: Any) -> str:

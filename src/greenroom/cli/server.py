@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from greenroom.errors import ProcessError
 from greenroom.processes import is_loopback
 from greenroom.server_record import ServerRecord, running_ports
 from greenroom.status import RestartStatus
+from greenroom.tls import trusting
 
 ANSWER_TIMEOUT_S: Final = 5.0
 
@@ -64,12 +66,14 @@ def status(app: str, port: int | None, url: str, config: Path | None) -> None:
     is no app in it. The server is asked at the address that the settings name.
     """
     others: list[int] = []
+    verify: ssl.SSLContext | bool = True
     if not url:
         project = _project(app, config, port)
         settings = project.settings
-        url = f"http://{_reachable(settings.host)}:{settings.port}"
+        url = f"{settings.scheme}://{_reachable(settings.host)}:{settings.port}"
+        verify = trusting(settings) if settings.ssl_certfile else True
         others = [one for one in running_ports(Path(settings.home)) if one != settings.port]
-    _show(url.rstrip("/"), others)
+    _show(url.rstrip("/"), others, verify)
 
 
 @click.command(short_help="Restart the workers without a gap.")
@@ -130,13 +134,15 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _show(url: str, others: list[int]) -> None:
+def _show(url: str, others: list[int], verify: ssl.SSLContext | bool) -> None:
     import httpx
 
     try:
         # A proxy may lead elsewhere, but never to this very machine.
         proxied = not is_loopback(httpx.URL(url).host)
-        with httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT_S, trust_env=proxied) as client:
+        with httpx.Client(
+            base_url=url, timeout=ANSWER_TIMEOUT_S, trust_env=proxied, verify=verify
+        ) as client:
             pages = {path: client.get(path).content for path in ("/health", "/ready")}
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ProcessError(f"no server answers at {url}", advice=_advice(others)) from error
