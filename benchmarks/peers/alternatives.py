@@ -15,8 +15,9 @@ from typing import Any
 
 from greenroom.generation import Deployment, Generation
 from greenroom.inference import Engine
+from greenroom.messages import Reply
 from greenroom.runtime import load_runtime
-from greenroom.serving import Reply, Server, build_asgi
+from greenroom.serving import Server, build_asgi
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, Status, VersionStatus
 
