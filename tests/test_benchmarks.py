@@ -10,7 +10,7 @@ from benchmarks.serving.answers import Question, answers, difference
 from benchmarks.serving.processes import free_port, memory, running, wait_for
 from benchmarks.serving.report import markdown, number, table, targets_table
 from benchmarks.serving.rounds import rotated
-from benchmarks.serving.servers import SERVERS, empty, parsed
+from benchmarks.serving.servers import ALTERNATIVES, SERVERS, empty, parsed
 from benchmarks.serving.statistics import by_round, median_of, ratios
 from benchmarks.serving.targets import TARGETS, Target, judge
 from benchmarks.swaps.__main__ import passed
@@ -97,9 +97,9 @@ def test_more_is_better_in_a_ratio_and_less_is_better_in_a_figure_alone():
 
 
 def test_every_target_names_a_server_and_a_figure_that_is_measured():
-    by_name = {server.name: server for server in SERVERS}
+    by_name = {server.name: server for server in [*SERVERS, *ALTERNATIVES]}
     for target in TARGETS:
-        for name in filter(None, ["greenroom", target.peer]):
+        for name in filter(None, [target.server, target.peer]):
             assert target.model in by_name[name].models
             if "@" in target.measure:
                 kinds = {kind.name for kind in by_name[name].loads}

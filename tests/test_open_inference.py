@@ -384,6 +384,11 @@ def test_a_damaged_body_is_answered_or_400_and_never_more(at, cut, inserted, off
         error_of(reply, 400)
 
 
+@pytest.mark.parametrize("body", [b'{"NaN"', b'{"inputs": "NaN", "a": Infinity', b'"Infinity" NaN'])
+def test_a_body_that_is_no_json_although_it_speaks_of_nan_is_refused(body):
+    error_of(_SERVER.post(INFER, content=body), 400)
+
+
 def test_every_endpoint_answers():
     server = FakeServer([served()])
     for endpoint in ENDPOINTS:

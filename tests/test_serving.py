@@ -23,6 +23,7 @@ from greenroom.errors import (
     RegistryError,
     RegistryUnavailable,
     RequestMalformed,
+    RowsRefused,
     VersionUnloadable,
 )
 from greenroom.schema import Column, Schema
@@ -190,6 +191,24 @@ def test_rows_with_other_gaps_are_not_answered_together_where_that_could_change_
 
 
 # Refusals
+
+
+def test_values_that_only_the_model_refuses_are_the_callers_to_mend():
+    class Strict(FakeRuntime):
+        def predict_matrix(self, X):
+            raise RowsRefused("row 0: a number is too large for the model")
+
+    reply = FakeServer([served(runtime=Strict(Schema(COLUMNS)))]).predict()
+    assert error_of(reply, 400)["message"] == "row 0: a number is too large for the model"
+
+
+def test_of_an_error_that_recurses_the_log_has_the_innermost_frames(caplog):
+    class Recursing(FakeRuntime):
+        def predict_matrix(self, X):
+            return self.predict_matrix(X)
+
+    error_of(FakeServer([served(runtime=Recursing(Schema(COLUMNS)))]).predict(), 500)
+    assert caplog.text.count("predict_matrix") <= 20
 
 
 def test_bad_fields_are_422_and_all_named():

@@ -15,8 +15,10 @@ from typing import Any
 
 from greenroom.generation import Deployment, Generation
 from greenroom.inference import Engine
+from greenroom.instruments import WorkerInstruments
+from greenroom.messages import Reply
 from greenroom.runtime import load_runtime
-from greenroom.serving import Reply, Server, build_asgi
+from greenroom.serving import Server, build_asgi
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, Status, VersionStatus
 
@@ -25,6 +27,11 @@ JSON = (("content-type", "application/json"),)
 
 @cache
 def server() -> Server:
+    """Return what a worker would serve, with what is on by default."""
+    return build(Settings(), WorkerInstruments())
+
+
+def build(settings: Settings, instruments: WorkerInstruments) -> Server:
     """Load the version and return what a worker would serve."""
     load = lambda directory, *_: load_runtime(directory)  # noqa: E731
     engine = Engine(lambda: 1, load)
@@ -45,7 +52,14 @@ def server() -> Server:
     async def reload() -> Status:
         return status
 
-    return build_asgi(engine, lambda: status, app=None, settings=Settings(), reload=reload)
+    return build_asgi(
+        engine,
+        lambda: status,
+        app=None,
+        settings=settings,
+        reload=reload,
+        instruments=instruments,
+    )
 
 
 async def answer(body: bytes) -> Reply:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving.load import TOKEN
 from benchmarks.serving.versions import Version
 from benchmarks.serving.wire import Protocol
 
@@ -69,7 +70,7 @@ def ask(port: int, question: Question, timeout_s: float = TIMEOUT_S) -> tuple[in
     """Send one request on a connection of its own; return status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
         connection.request("POST", question.path, question.body, headers)
         reply = connection.getresponse()
         return reply.status, reply.read()

@@ -4,6 +4,7 @@ local requests, position = {}, 0
 function init(args)
    wrk.method = "POST"
    wrk.headers["Content-Type"] = "application/json"
+   wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_TOKEN")
    for line in io.lines(os.getenv("BENCH_BODIES")) do
       requests[#requests + 1] = wrk.format("POST", nil, nil, line)
    end

@@ -18,6 +18,8 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("load.lua")
 TIMEOUT_S = 60
+TOKEN = "of-the-benchmark-0123456789abcdef"  # noqa: S105 - sent to all, heeded by one
+"""What every request carries, whoever looks at it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def run(url: str, bodies: Path, load: Load, *, seconds: int, core: int) -> Loade
     command = ["taskset", "--cpu-list", str(core), "wrk", "--threads", "1"]
     command += ["--connections", str(load.connections), "--duration", f"{seconds}s"]
     command += ["--timeout", f"{TIMEOUT_S}s", "--script", str(SCRIPT), url]
-    environment = {**os.environ, "BENCH_BODIES": str(bodies)}
+    environment = {**os.environ, "BENCH_BODIES": str(bodies), "BENCH_TOKEN": TOKEN}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return parse(done.stdout.splitlines(), done.stderr)
 

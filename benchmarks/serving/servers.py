@@ -195,6 +195,16 @@ _WAYS = "benchmarks.peers.alternatives"
 _MODELS = ("breast_cancer", "forest")
 
 ALTERNATIVES = (
+    *(
+        Server(
+            name,
+            PROTOCOLS["greenroom"],
+            alternative("benchmarks.peers.door", name, "{port}"),
+            ("breast_cancer",),
+            (ALONE, USUAL),
+        )
+        for name in ("guarded", "bare")
+    ),
     Server(
         "uvicorn-asgi",
         PROTOCOLS["greenroom"],

@@ -26,7 +26,9 @@ class Target:
     at_least, aim : float
         The bound that must hold, and the one to aim for; in ``unit``.
     unit : str
-        Of the bounds; empty for "times".
+        Of the bounds.
+    server : str
+        Whose figure it is.
     """
 
     what: str
@@ -36,6 +38,7 @@ class Target:
     at_least: float
     aim: float
     unit: str = "times"
+    server: str = US
 
 
 BREAST, FOREST, SPLINE = "breast_cancer", "forest", "spline"
@@ -48,6 +51,15 @@ TARGETS = (
     Target("not convertible, against MLServer", SPLINE, "rps@16", "mlserver", 1.2, 2),
     Target("1,000 rows, against mlflow models serve", BREAST, "rps@16x1000", "mlflow", 5, 10),
     Target("1,000 rows, against MLServer", BREAST, "rps@16x1000", "mlserver", 1, 2),
+    Target(
+        "token and metrics on, against without",
+        BREAST,
+        "rps@16",
+        "bare",
+        0.92,
+        1,
+        server="guarded",
+    ),
     Target("p99 at concurrency 1", BREAST, "p99_ms@1", "", 1.5, 1, "ms"),
     Target("start to first answer, model on disk", BREAST, "first_answer_s", "", 3, 1.5, "s"),
     Target("memory of one worker with one model", BREAST, "worker_mb", "", 150, 100, "MB"),
@@ -79,7 +91,7 @@ def judge(samples: Sequence[Sample], targets: Sequence[Target] = TARGETS) -> lis
     verdicts = []
     for target in targets:
         if target.peer:
-            values = ratios(samples, target.model, target.measure, US, target.peer)
+            values = ratios(samples, target.model, target.measure, target.server, target.peer)
         else:
             alone = median_of(samples, US, target.model, target.measure)
             values = [] if alone is None else [alone]

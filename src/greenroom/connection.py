@@ -23,7 +23,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from greenroom.deadlines import Deadlines
 from greenroom.draining import ConnectionState
-from greenroom.serving import Replied, Reply
+from greenroom.messages import Reply
+from greenroom.predicting import Replied
 from greenroom.traffic import Routed
 
 __all__ = ["Connection"]

@@ -61,6 +61,10 @@ _STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
 """The first that fits holds; everything else is the server's own fault, 500."""
 
 
+LOGGED_FRAMES: Final = 20
+"""Of the stack of an error that nobody foresaw, the innermost; one that recurses has thousands."""
+
+
 class HttpRefusal(Exception):
     """A request is refused for reasons of HTTP: its path, method, length or content type."""
 
@@ -127,7 +131,7 @@ def error_reply(error: Exception, *, request_id: str, where: str) -> ErrorReply:
             problems = error.problems if isinstance(error, RequestInvalid) else ()
             body = _encode(error.message, error.advice, problems)
             return ErrorReply(status, body, _headers(error))
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__)[-LOGGED_FRAMES:]
     stack = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[::-1])
     kind_name = type(error).__name__
     _LOG.error("%s failed with %s, request %s: %s", where, kind_name, request_id, stack)

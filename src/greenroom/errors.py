@@ -24,7 +24,8 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     ├── NotConvertible          an estimator cannot be compiled, or the result not be proved
     ├── RequestError            a request cannot be answered as it was sent
     │   ├── RequestMalformed    the body is not JSON, or not of the expected outline
-    │   └── RequestInvalid      one or more fields are wrong; every one is named
+    │   ├── RequestInvalid      one or more fields are wrong; every one is named
+    │   └── RowsRefused         the fields are right, and the model takes no such values
     ├── NotServing              nothing is loaded for this route at the moment
     ├── CallerRefused           a caller may not have what it asks for
     │   ├── NotAuthenticated    it sends no token, or none that is known
@@ -63,6 +64,7 @@ __all__ = [
     "RequestError",
     "RequestInvalid",
     "RequestMalformed",
+    "RowsRefused",
     "SettingsError",
     "TooBusy",
     "TookTooLong",
@@ -225,6 +227,10 @@ class RequestInvalid(RequestError):
     def __init__(self, message: str, problems: Sequence[FieldProblem], *, advice: str = "") -> None:
         super().__init__(message, advice=advice)
         self.problems = tuple(problems)
+
+
+class RowsRefused(RequestError, ValueError):
+    """The rows fit the columns, and the estimator takes no such values all the same."""
 
 
 class NotServing(GreenroomError):

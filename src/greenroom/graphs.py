@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from greenroom.errors import RowsRefused
 from greenroom.memory import give_back_memory
 from greenroom.predictions import Predictions
 from greenroom.task import classification_outputs
@@ -67,7 +68,7 @@ class CompiledGraph:
 
         Raises
         ------
-        ValueError
+        RowsRefused
             When the estimator would refuse the rows.
         """
         flat = X.ravel()
@@ -80,10 +81,17 @@ class CompiledGraph:
         return classification_outputs(answer, self._classes)
 
     def _check(self, X: npt.NDArray[np.float64]) -> None:
-        if np.isnan(X[:, self._refuses_missing]).any():
-            raise ValueError("X contains NaN where the estimator takes none")
-        if (np.abs(X) > self._largest).any():
-            raise ValueError("X contains a value that is too large for the estimator")
+        missing = np.isnan(X[:, self._refuses_missing]).any(axis=1)
+        if missing.any():
+            raise RowsRefused(
+                f"row {missing.argmax()}: a value is missing (NaN) where the model takes none"
+            )
+        large = (np.abs(X) > self._largest).any(axis=1)
+        if large.any():
+            raise RowsRefused(
+                f"row {large.argmax()}: a number is too large for the model",
+                advice=f"it takes magnitudes up to {self._largest:.3g}",
+            )
 
 
 def onnxruntime_version() -> str:

@@ -209,8 +209,10 @@ def _read_json(text: bytes) -> _Request:
     except RecursionError:
         raise RequestMalformed("the request is nested too deeply", advice=_OUTLINE) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        if has_literals(text):
-            return _read_json(replace_literals(text))
+        plain = replace_literals(text) if has_literals(text) else text
+        # Equal where the literals stand in strings only: then they are not what is wrong.
+        if plain != text:
+            return _read_json(plain)
         raise RequestMalformed("the request is not JSON in UTF-8", advice=_OUTLINE) from None
 
 

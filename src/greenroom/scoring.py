@@ -1,0 +1,63 @@
+"""MLflow's scoring protocol at ``/invocations``, answered as ``mlflow models serve`` answers it.
+
+What a body holds is :mod:`greenroom.invocations`' business; the protocol's own shape of an error is
+:mod:`greenroom.error_replies`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
+from greenroom.batching import Batcher
+from greenroom.headers import require_post, scoring_type
+from greenroom.inference import FirstUse, ServedModel
+from greenroom.invocations import decode_invocation, encode_predictions
+from greenroom.pages import not_serving
+from greenroom.predicting import require_serving
+
+__all__ = ["Scoring"]
+
+ReadBody: TypeAlias = Callable[[], Awaitable[bytes | None]]
+
+
+class Scoring:
+    """What answers scoring requests.
+
+    Parameters
+    ----------
+    batcher : Batcher
+        Where bodies are read and rows predicted.
+    first_use : callable
+        Loads a model that is not in memory.
+    """
+
+    def __init__(self, batcher: Batcher, first_use: FirstUse) -> None:
+        self._batcher = batcher
+        self._first_use = first_use
+
+    async def score(
+        self, served: ServedModel, method: str, headers: Mapping[bytes, bytes], read: ReadBody
+    ) -> bytes | None:
+        """Return the body of the reply; None when the caller has gone away.
+
+        Raises
+        ------
+        HttpRefusal
+            For a method or content type that the protocol does not have.
+        RequestError, NotServing
+            As for any prediction.
+        """
+        require_post(method)
+        require_serving(served)
+        media_type = scoring_type(headers)
+        body = await read()
+        if body is None:
+            return None
+        served = await self._first_use(served)
+        if served.request_type is None:
+            raise not_serving(served.deployment)
+        decode = partial(decode_invocation, body, media_type)
+        rows = await self._batcher.alone(decode, served.request_type)
+        return encode_predictions((await self._batcher.predict(served, rows)).predictions)
