@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLIENTS := tests/clients/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-browser lint check lock clean bench-serving bench-swaps
+.PHONY: help setup up test test-clients test-browser test-compose lint check lock lock-image clean bench-serving bench-swaps
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -44,13 +44,21 @@ test-browser: setup ## Open the documentation pages in Chromium (installed where
 		{ echo "install Chromium first: it could not be installed here"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/test_docs_pages.py
 
+# The verification script of an app's document calls curl and jq.
+test-compose: setup ## Bring up each app's containers (skipped where there is no Docker)
+	@[ ! -x ../shared/docker/engine ] || ../shared/docker/engine
+	@{ command -v curl && command -v jq; } >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends curl jq; } || \
+		{ echo "install curl and jq first: they could not be installed here"; exit 1; }
+	$(BIN)/python -m pytest -m compose -rs tests/compose
+
 lint: setup ## Check style, types and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-clients test-browser ## Everything that CI runs
+check: lint test test-clients test-browser test-compose ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5
@@ -68,6 +76,13 @@ lock: ## Pin the dependencies anew (needs uv)
 		--no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
 	uv pip compile tests/clients/requirements.in --universal --generate-hashes \
 		--no-header --no-annotate --python-version 3.11 --upgrade -o tests/clients/requirements.lock
+	$(MAKE) lock-image
+
+lock-image: ## Take from requirements.lock what an image needs (needs uv)
+	uv pip compile pyproject.toml --extra postgres --universal --generate-hashes -c requirements.lock \
+		--no-header --no-annotate --python-version 3.11 -o deploy/requirements.lock
+	printf 'hatchling\nuv\n' | uv pip compile - --universal --generate-hashes -c requirements.lock \
+		--no-header --no-annotate --python-version 3.11 -o deploy/build.lock
 
 clean: ## Remove the environment and what the tools left
 	rm -rf .venv $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

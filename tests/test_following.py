@@ -31,6 +31,7 @@ class FakeRegistry:
         self.calls: Counter[str] = Counter()
         self.failure: RegistryError | None = None
         self.sizes: dict[str, int] = {}
+        self.run_files: set[tuple[str, str]] = set()
         self.now_ms = 1_000
 
     def add(self, version, name="model", *, stage="None", tagged=True, files=None, **fields):
@@ -101,6 +102,10 @@ class FakeRegistry:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.folder / version.name / version.version / path, target)
         return target
+
+    def run_has(self, run_id, path):
+        self._call("run_has")
+        return (run_id, path) in self.run_files
 
     def _of(self, name):
         found = [one for (held, _), one in self.held.items() if held == name]
@@ -712,3 +717,33 @@ def test_a_version_that_was_refused_is_tried_again_once_it_is_compiled(
     keep_compiled(store, found.serving.digest)
     clock.now_s += RECHECK_S
     assert follower.poll().deployments[0].serving.runtime == "compiled"
+
+
+def _with_scaler(registry, store):
+    scaled = replace(target("latest"), preprocessing="preprocessing/scaler.pkl")
+    return Follower(registry, store, [scaled], keep_versions=3)
+
+
+def test_a_bare_version_of_another_trainer_is_refused_with_the_reason(registry, store):
+    registry.add(1, tagged=False)
+    follower = _with_scaler(registry, store)
+    follower.accepted(follower.poll().deployments)
+    registry.add(2, tagged=False)
+    registry.run_files.add(("run 2", "preprocessing/scaler.pkl"))
+
+    (deployment,) = follower.poll().deployments
+
+    assert deployment.serving.version == "1"
+    (problem,) = deployment.problems
+    assert "model version 2: it is a bare model" in problem
+    assert "preprocessing/scaler.pkl in the run run 2" in problem
+
+
+def test_nobody_asks_a_run_of_greenrooms_own_for_its_scaler(registry, store):
+    write_version(registry.add(1, tagged=False))
+    registry.run_files.add(("run 1", "preprocessing/scaler.pkl"))
+
+    (deployment,) = _with_scaler(registry, store).poll().deployments
+
+    assert (deployment.serving.version, deployment.problems) == ("1", ())
+    assert registry.calls["run_has"] == 0

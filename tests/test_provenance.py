@@ -52,6 +52,18 @@ def test_the_git_commit_is_recorded_and_whether_the_app_differs_from_it(tmp_path
     assert (clean.git_dirty, dirty.git_dirty) == (False, True)
 
 
+def test_an_image_that_has_no_repository_says_which_commit_it_was_built_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENROOM_GIT_COMMIT", "b" * 40)
+    folder = write_app(tmp_path / "app", "m")
+    without = record_code(folder)
+    _git(folder, "init")
+    _git(folder, "add", ".")
+    _git(folder, "commit", "-m", "x")
+
+    assert without.git_commit == "b" * 40
+    assert record_code(folder).git_commit not in {"", "b" * 40}
+
+
 def test_the_environment_names_packages_kernels_and_threads_and_is_the_same_twice():
     environment = record_environment()
 

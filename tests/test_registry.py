@@ -190,3 +190,20 @@ def test_latest_leaves_out_what_is_not_ready():
 
 def test_a_name_with_both_quotes_is_searched_for_with_a_wildcard():
     assert name_filter("a'b\"c") == "name LIKE 'a_b\"c'"
+
+
+def test_a_run_says_whether_it_has_an_artifact(registry, mlflow_server, tmp_path):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(mlflow_server)
+    run = client.create_run(client.create_experiment("artifacts of runs"))
+    file = tmp_path / "scaler.pkl"
+    file.write_bytes(b"x")
+    client.log_artifact(run.info.run_id, str(file), "preprocessing")
+    client.log_artifact(run.info.run_id, str(file))
+
+    assert registry.run_has(run.info.run_id, "preprocessing/scaler.pkl")
+    assert registry.run_has(run.info.run_id, "scaler.pkl")
+    assert not registry.run_has(run.info.run_id, "preprocessing/other.pkl")
+    with pytest.raises(NotInRegistry):
+        registry.run_has("0" * 32, "scaler.pkl")

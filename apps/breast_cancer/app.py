@@ -85,6 +85,7 @@ MEASUREMENTS = (
         (0.2, 0.06, 0.5),
     ),
 )
+SCALER = "preprocessing/scaler.pkl"
 STATISTICS = (
     ("mean {}", "Mean over the nuclei"),
     ("{} error", "Standard error of the mean"),
@@ -153,7 +154,7 @@ def params(estimator: Any) -> dict[str, Any]:
 
 def artifacts(estimator: Any) -> dict[str, bytes]:
     """Give the fitted scaler as a file of its own; serving uses the one inside the pipeline."""
-    return {"preprocessing/scaler.pkl": pickle.dumps(estimator.named_steps["scaler"])}
+    return {SCALER: pickle.dumps(estimator.named_steps["scaler"])}
 
 
 app = App(
@@ -175,6 +176,8 @@ app = App(
             route="/predict",
             params=params,
             artifacts=artifacts,
+            # The trainer before this one kept its scaler there, and registered the rest alone.
+            preprocessing=SCALER,
         ),
     ),
     retrain="when changed",

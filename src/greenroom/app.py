@@ -85,6 +85,9 @@ class Model:
         last step's parameters that differ from their defaults.
     artifacts : callable, optional
         ``estimator -> {path: bytes}``: further files for the run.
+    preprocessing : str, optional
+        An artifact that another trainer kept in its runs, beside the model: a version of such a run
+        is refused, because the estimator alone would answer wrongly.
     promote : {"after training", "by hand"}
         Whether training goes on to the gate, or leaves the version registered and unselected.
 
@@ -113,6 +116,7 @@ class Model:
     generated: Callable[[int], Columns] | None = None
     params: Callable[[Any], Mapping[str, Any]] | None = None
     artifacts: Callable[[Any], Mapping[str, bytes]] | None = None
+    preprocessing: str = ""
     promote: Literal["after training", "by hand"] = "after training"
 
     def __post_init__(self) -> None:

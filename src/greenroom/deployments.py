@@ -42,6 +42,8 @@ class Target:
         The columns of a request, for versions whose signature does not name them.
     optional : bool
         Whether nothing is wrong where nothing is selected.
+    preprocessing : str
+        The artifact of a run without which a version of another trainer is not whole.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Target:
     route: str
     declared: tuple[Column, ...] = ()
     optional: bool = False
+    preprocessing: str = ""
 
 
 def chosen_version(served: Deployment, selected: Sequence[ModelVersion]) -> ModelVersion | None:

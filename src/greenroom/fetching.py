@@ -52,6 +52,35 @@ def fetch(registry: Registry, store: ModelStore, version: ModelVersion) -> str:
         return store.add(folder, provenance)
 
 
+def require_whole(registry: Registry, version: ModelVersion, preprocessing: str) -> None:
+    """Refuse a version of another trainer that left part of the model behind in its run.
+
+    Served by itself such a version would answer, and wrongly: its inputs were scaled before.
+
+    Parameters
+    ----------
+    registry : Registry
+        Where its run is.
+    version : ModelVersion
+        One that Greenroom did not train.
+    preprocessing : str
+        The artifact that its run has if that is so; empty where there is no such thing.
+
+    Raises
+    ------
+    VersionUnloadable
+        Naming the artifact.
+    RegistryError
+        When the run cannot be asked.
+    """
+    if preprocessing and version.run_id and registry.run_has(version.run_id, preprocessing):
+        raise VersionUnloadable(
+            f"it is a bare model, whose trainer kept {preprocessing} in the run {version.run_id}"
+            " and not in the version: without it the answers would be wrong",
+            advice="train it again with `greenroom train`, or register both as one pipeline",
+        )
+
+
 def provenance_of(registry: Registry, version: ModelVersion) -> Provenance:
     """Return where a version's files come from."""
     return Provenance(

@@ -34,7 +34,7 @@ from greenroom.deployments import (
     with_problems,
 )
 from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable, VersionCorrupt
-from greenroom.fetching import fetch, provenance_of
+from greenroom.fetching import fetch, provenance_of, require_whole
 from greenroom.generation import Deployment
 from greenroom.manifest import read_manifest
 from greenroom.model_store import DIGEST_TAG, ModelStore, Provenance
@@ -345,13 +345,11 @@ class Follower:
                 return followed.as_before(rejection.problem)
             followed.rejection = None
             directory = self._store.path(digest)
+            manifest = read_manifest(directory)
+            if manifest is None:
+                require_whole(self._registry, version, followed.target.preprocessing)
             return deployment_of(
-                followed.target,
-                version,
-                digest,
-                str(directory),
-                read_manifest(directory),
-                compiled,
+                followed.target, version, digest, str(directory), manifest, compiled
             )
         except RegistryUnavailable:
             raise

@@ -6,6 +6,7 @@ which package differs. The data's fingerprint is :mod:`greenroom.dataset`'s.
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -31,6 +32,9 @@ RECORDED_PACKAGES: Final = (
 )
 """Packages whose version can change what a training gives, or whether its result loads."""
 
+COMMIT_VARIABLE: Final = "GREENROOM_GIT_COMMIT"
+"""Where an image says which commit it was built from."""
+
 _CODE: Final = ("*.py",)
 _LOADING: Final = frozenset(
     {"catboost", "cloudpickle", "lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "xgboost"}
@@ -40,7 +44,8 @@ _LOADING: Final = frozenset(
 def record_code(folder: Path) -> Code:
     """Digest the app's sources (its tests left out) and Greenroom's own.
 
-    The git commit is that of the app's folder, where there is one: containers have none.
+    The git commit is that of the app's folder; where there is none, as in containers, it is the one
+    that the image was built from (:data:`COMMIT_VARIABLE`).
     """
     files = {
         f"app/{path}": digest
@@ -51,7 +56,12 @@ def record_code(folder: Path) -> Code:
     files |= {f"greenroom/{path}": digest for path, digest in tree_digests(package, _CODE).items()}
     commit = _git(folder, "rev-parse", "HEAD")
     dirty = bool(commit and _git(folder, "status", "--porcelain", "--", "."))
-    return Code(code_hash=combined_digest(files), files=files, git_commit=commit, git_dirty=dirty)
+    return Code(
+        code_hash=combined_digest(files),
+        files=files,
+        git_commit=commit or os.environ.get(COMMIT_VARIABLE, ""),
+        git_dirty=dirty,
+    )
 
 
 def record_environment() -> Environment:

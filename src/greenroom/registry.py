@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -248,6 +248,14 @@ class Registry:
             Where the file is.
         """
         return download_file(self._rest, self._location(version), path, destination)
+
+    def run_has(self, run_id: str, path: str) -> bool:
+        """Whether a run has an artifact at ``path``, beside the models that it logged."""
+        folder = str(PurePosixPath(path).parent)
+        answer = self._rest.get(
+            "artifacts/list", run_id=run_id, **({} if folder == "." else {"path": folder})
+        )
+        return any(file.get("path") == path for file in answer.get("files", []))
 
     def _location(self, version: ModelVersion) -> str:
         """Where the files are: for good, once a version is created."""

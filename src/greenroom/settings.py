@@ -215,8 +215,11 @@ def load_settings(
     return _absolute(folder, msgspec.convert(values, Settings, strict=False))
 
 
-RESERVED: Final = frozenset({"GREENROOM_WORKER"})
-"""Variables that Greenroom's own processes give to one another; not settings."""
+RESERVED: Final = frozenset(
+    {"GREENROOM_GIT_COMMIT", "GREENROOM_GID", "GREENROOM_UID", "GREENROOM_WORKER"}
+)
+"""Variables that are not settings: what processes give to one another, and what images and
+compose files know (docs/containers.md)."""
 
 
 def setting_descriptions() -> dict[str, tuple[str, Any]]:

@@ -151,7 +151,10 @@ def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
             advice=f"it has {', '.join(names)}",
         )
     return tuple(
-        _target(model.name, model.serve, model.route, settings.models.get(model.name))
+        dataclasses.replace(
+            _target(model.name, model.serve, model.route, settings.models.get(model.name)),
+            preprocessing=model.preprocessing,
+        )
         for model in app.models
     )
 
