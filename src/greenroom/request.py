@@ -30,6 +30,8 @@ __all__ = ["MAX_ROWS", "RequestType", "Rows", "column_array"]
 MAX_ROWS: Final = 10_000
 """How many rows one request may hold: a short body could otherwise ask for much memory."""
 
+LONG_BYTES: Final = 4_096
+
 _ABSENT: Final = float("nan")
 """What a nullable field holds that was left out: this very object, where ``null`` is None."""
 
@@ -150,7 +152,7 @@ class RequestType:
             raise RequestMalformed("the body cannot be read as JSON") from None
         if rows.n_rows > max_rows:
             raise too_many_rows(rows.n_rows, max_rows)
-        if not rows.n_rows or (body.count(b":") != n_names and _n_names(body) != n_names):
+        if not rows.n_rows or (_n_colons(body) != n_names and _n_names(body) != n_names):
             explain(body, self.schema, max_rows=max_rows)
         return rows
 
@@ -179,6 +181,13 @@ class RequestType:
         if not self._nullable:
             return n_fields
         return n_fields - sum(value is _ABSENT for row in rows._values for value in astuple(row))
+
+
+def _n_colons(body: bytes) -> int:
+    """Count the colons; of a long body as an array, because there are many of them."""
+    if len(body) < LONG_BYTES:
+        return body.count(b":")
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(":")))
 
 
 def _n_names(body: bytes) -> int:

@@ -53,8 +53,8 @@ from greenroom.visits import Visit
 
 __all__ = ["Server", "build_asgi"]
 
-MAX_SHORT_BYTES: Final = 65_536
-"""A body that is longer takes the long way, which refuses what is too long before it is read."""
+MAX_SHORT_BYTES: Final = 2**20
+"""A body that is longer takes the long way, which stops reading while it cannot keep up."""
 
 
 def build_asgi(
