@@ -52,6 +52,21 @@ def operation(path: str) -> str:
     return f"document.querySelector('[data-path=\"{path}\"]')?.closest('.opblock')"
 
 
+def status_when_pressed(tab, found: str) -> str:
+    """Press Execute and return the status that is shown.
+
+    Swagger UI forgets a press that comes while it still draws what it read: then once more.
+    """
+    cell = f"{found}.querySelector('.live-responses-table tbody .response-col_status')"
+    for _ in range(5):
+        tab.evaluate(f"{found}.querySelector('.execute')?.click()")
+        try:
+            return tab.wait_for(f"({cell} || {{}}).textContent", within_s=5)
+        except AssertionError:
+            continue
+    return "nothing"
+
+
 @pytest.mark.parametrize("path", ["/predict", "/invocations", "/health"])
 def test_an_example_is_sent_as_it_stands_and_answered(tab, url, path):
     tab.open(f"{url}/docs")
@@ -59,12 +74,9 @@ def test_an_example_is_sent_as_it_stands_and_answered(tab, url, path):
     tab.wait_for(f"Boolean({found})")
     tab.evaluate(f"{found}.querySelector('.opblock-summary-control').click()")
     tab.wait_for(f"Boolean({found}.querySelector('.execute'))")
-    tab.evaluate(f"{found}.querySelector('.execute').click()")
-    status = tab.wait_for(
-        f"({found}.querySelector('.live-responses-table tbody .response-col_status')"
-        " || {}).textContent"
-    )
-    assert status == "200"
+    if path != "/health":
+        tab.wait_for(f"({found}.querySelector('textarea') || {{}}).value")
+    assert status_when_pressed(tab, found) == "200"
     assert f"{url}{path}" in tab.requested
     nothing_is_wrong(tab, url)
 
