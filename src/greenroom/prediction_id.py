@@ -90,8 +90,8 @@ class PredictionIds:
         self._low = lows[-1] ^ _VARIANT
         # All in one piece, as formatting each by itself takes twice as long.
         digits = pack(f">{len(steps)}Q", *lows[1:]).hex()
-        head = self._head
-        return [f"{head}{digits[i : i + 4]}-{digits[i + 4 : i + 16]}" for i in range(0, len(digits), 16)]
+        head, places = self._head, range(0, len(digits), 16)
+        return [f"{head}{digits[at : at + 4]}-{digits[at + 4 : at + 16]}" for at in places]
 
 
 _ids: Final = PredictionIds()
