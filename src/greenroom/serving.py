@@ -57,6 +57,10 @@ MAX_SHORT_BYTES: Final = 2**20
 """A body that is longer takes the long way, which stops reading while it cannot keep up."""
 
 
+MAX_UNKNOWN_BYTES: Final = 65_536
+"""The same where callers have to say who they are: no more is read before they have."""
+
+
 def build_asgi(
     engine: Engine,
     status: Callable[[], Status],
@@ -119,7 +123,10 @@ class Server:
         worker: int,
     ) -> None:
         self._max_body_bytes = settings.max_body_bytes
-        self.max_short_bytes = min(MAX_SHORT_BYTES, settings.max_body_bytes)
+        unasked = settings.auth == "none"
+        self.max_short_bytes = min(
+            MAX_SHORT_BYTES if unasked else MAX_UNKNOWN_BYTES, settings.max_body_bytes
+        )
         self.max_head_bytes = settings.max_header_bytes
         # A body in chunks of one byte takes six on the wire.
         self.max_message_bytes = settings.max_header_bytes + 6 * settings.max_body_bytes
