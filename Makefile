@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLIENTS := tests/clients/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-browser test-compose lint check lock lock-image clean bench-serving bench-swaps
+.PHONY: help setup up test test-clients test-browser test-compose test-slow lint check lock lock-image clean bench-serving bench-swaps
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,6 +35,9 @@ $(CLIENTS)/ready: tests/clients/requirements.lock
 	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+test-slow: setup ## Run the tests that take real processes through tens of seconds
+	$(BIN)/python -m pytest -m slow tests
+
 test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
 
@@ -59,7 +62,7 @@ lint: setup ## Check style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-clients test-browser test-compose ## Everything that CI runs
+check: lint test test-slow test-clients test-browser test-compose ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5

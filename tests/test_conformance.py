@@ -17,6 +17,8 @@ from app_versions import APPS, app_version, version_of_every_kind
 from greenroom.app_loading import load_app
 from real_server import deployed, served
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     # The same cases in each run, and a bound on how many there are.
     "seed": 1,

@@ -22,6 +22,8 @@ from keep_alive import REQUEST, post, under_load
 from scraped import counted, single
 from test_wiring import APP_FILE
 
+pytestmark = pytest.mark.slow
+
 PAUSES_S = (0.0, 0.002, 0.002, 0.01, 0.05, 0.3)
 """Of a client that sends without a pause, and of some that are idle when their worker leaves."""
 
