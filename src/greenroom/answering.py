@@ -83,7 +83,6 @@ class Answering:
             if self._n_rows + rows.n_rows <= served.quick_rows:
                 self._in_this_turn(served, question)
                 return
-            # A bound on how many may wait belongs here, before the request joins them.
             future = self.batcher.submit(served, rows)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to be told
             _tell(answered, error)
@@ -194,7 +193,7 @@ def _settled(
         on_call(served, n_rows)
         _tell(answered, reply)
     else:
-        _tell(answered, error if isinstance(error, Exception) else RuntimeError(type(error)))
+        _tell(answered, error if isinstance(error, Exception) else RuntimeError(str(type(error))))
 
 
 def _tell(answered: Answered, outcome: bytes | Exception) -> None:

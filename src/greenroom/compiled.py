@@ -287,21 +287,14 @@ def write_compiled(
     graph = compile_estimator(
         subject.estimator, subject.sample.shape[1], outputs=outputs, rounded=subject.rounded
     )
-    # One thread, as a pool that waits for a busy machine's cores takes minutes instead of seconds.
-    with _one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        report = prove(
-            subject.answer,
-            CompiledGraph(graph, outputs, subject.predictions.classes),
-            subject.sample,
-            tuple(ensembles_in(subject.estimator)),
-            seed=seed,
-            kind="drawn" if subject.drawn else "reference",
-            known=subject.known,
-            most_thresholds=most_thresholds,
-            budget_s=budget_s,
-            on_progress=on_progress,
-        )
+    report = _proved(
+        subject,
+        CompiledGraph(graph, outputs, subject.predictions.classes),
+        seed=seed,
+        most_thresholds=most_thresholds,
+        budget_s=budget_s,
+        on_progress=on_progress,
+    )
     if not report.passed:
         raise NotConvertible(report.reason)
     check = _check(subject.sample, subject.predictions)
@@ -317,6 +310,21 @@ def write_compiled(
     files = {GRAPH_FILE: graph, CHECK_FILE: check, PARITY_FILE: _written(report)}
     _write(directory, files)
     return report
+
+
+def _proved(subject: Subject, graph: CompiledGraph, **how: Any) -> ParityReport:
+    # One thread, as a pool that waits for a busy machine's cores takes minutes instead of seconds.
+    with _one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return prove(
+            subject.answer,
+            graph,
+            subject.sample,
+            tuple(ensembles_in(subject.estimator)),
+            kind="drawn" if subject.drawn else "reference",
+            known=subject.known,
+            **how,
+        )
 
 
 def matrix_of(inputs: Any) -> npt.NDArray[np.float64]:

@@ -126,21 +126,13 @@ def prove(
         comparison.add("categories", _on_and_beside(sample, position, values, rng))
     refuses_missing = _refusing_missing(comparison, sample, rng)
     largest = _largest_accepted(comparison, sample)
-    thresholds = proved = taken_in_all = 0
+    thresholds = proved = 0
     for ensemble in ensembles:
         rows, n_splits = threshold_rows(
             ensemble, sample, rng, most=most_thresholds // len(ensembles)
         )
         thresholds += n_splits
-        taken_in_all += len(rows) // STEPS
-        for chunk in _chunks(rows):
-            with np.errstate(invalid="ignore"):
-                taken = chunk[~(np.abs(chunk) > largest).any(axis=1)]
-            comparison.add("thresholds", taken)
-            proved += len(chunk) // STEPS
-            on_progress("comparing answers beside thresholds", proved / taken_in_all)
-            if time.monotonic() > deadline:
-                break
+        proved += _add_thresholds(comparison, rows, largest, deadline, on_progress)
     return ParityReport(
         passed=not comparison.reason,
         reason=comparison.reason,
@@ -152,6 +144,26 @@ def prove(
         refuses_missing=refuses_missing,
         largest_accepted=largest,
     )
+
+
+def _add_thresholds(
+    comparison: _Comparison,
+    rows: Matrix,
+    largest: float,
+    deadline: float,
+    on_progress: OnProgress,
+) -> int:
+    """Compare the rows beside an ensemble's thresholds while there is time; return of how many."""
+    proved = 0
+    for chunk in _chunks(rows):
+        with np.errstate(invalid="ignore"):
+            taken = chunk[~(np.abs(chunk) > largest).any(axis=1)]
+        comparison.add("thresholds", taken)
+        proved += len(chunk) // STEPS
+        on_progress("comparing answers beside thresholds", proved * STEPS / len(rows))
+        if time.monotonic() > deadline:
+            break
+    return proved
 
 
 @dataclass

@@ -121,13 +121,7 @@ def train_model(
     with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
         environment = record_environment()
         _log_beginning(run, prepared, code, environment)
-        scores = cross_validate(
-            model,
-            prepared.train_inputs,
-            prepared.train_y,
-            prepared.folds(),
-            on_progress=on_progress,
-        )
+        scores = _scores(prepared, on_progress)
         _log_candidates(tracking, run, prepared, scores)
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
@@ -174,6 +168,11 @@ def _already_registered(registry: Registry, name: str, training: str) -> ModelVe
         return None
     same = [version for version in versions if version.tags.get(TRAINING_TAG) == training]
     return max(same, key=lambda version: int(version.version), default=None)
+
+
+def _scores(prepared: Prepared, on_progress: OnProgress) -> list[CandidateScores]:
+    inputs, folds = prepared.train_inputs, prepared.folds()
+    return cross_validate(prepared.model, inputs, prepared.train_y, folds, on_progress=on_progress)
 
 
 def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[str, str]:
