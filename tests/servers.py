@@ -15,12 +15,13 @@ from greenroom import __version__
 from greenroom.errors import NotServing
 from greenroom.gate import Gate
 from greenroom.generation import Deployment
-from greenroom.inference import LoadedGeneration, ServedModel
+from greenroom.inference import LoadedGeneration
 from greenroom.manifest import Code, Data, Environment, Manifest
 from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
 from greenroom.request import RequestType
 from greenroom.schema import Column, Schema
+from greenroom.served_model import ServedModel
 from greenroom.serving import build_asgi
 from greenroom.settings import Settings
 from greenroom.split import Split

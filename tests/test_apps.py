@@ -17,7 +17,7 @@ from greenroom.checking import check
 from greenroom.errors import RequestInvalid
 from greenroom.examples import example_request
 from greenroom.request import RequestType
-from greenroom.settings import SETTINGS_FILE, load_settings
+from greenroom.settings_sources import SETTINGS_FILE, load_settings
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = sorted(path.parent for path in ROOT.glob(f"apps/*/{APP_FILE}"))

@@ -11,8 +11,8 @@ import pytest
 from greenroom.errors import NotServing, VersionUnloadable
 from greenroom.first_use import FIRST_PAUSE_S, LONGEST_PAUSE_S, FirstUse
 from greenroom.generation import Deployment
-from greenroom.inference import ServedModel
 from greenroom.residency import BoundedEngine
+from greenroom.served_model import ServedModel
 from test_inference import Committed, Sum, deployment, generation
 
 NAMES = "abc"

@@ -20,7 +20,7 @@ from greenroom.request import RequestType
 from greenroom.runtime import load_runtime
 from greenroom.scaffolding import new_app
 from greenroom.selector import Selector
-from greenroom.settings import load_settings
+from greenroom.settings_sources import load_settings
 
 TEMPLATE = Path(greenroom.__file__).parent / "templates" / "app"
 

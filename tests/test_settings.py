@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from greenroom.errors import SettingsError
-from greenroom.settings import ModelSettings, load_settings
+from greenroom.settings import ModelSettings
+from greenroom.settings_sources import load_settings
 
 
 def read(folder: Path, **options):

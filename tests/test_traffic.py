@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import builders
 from fake_server import FakeFollower, serving
-from greenroom.app import App, Model, Route
+from greenroom.app import App, Route
 from greenroom.errors import RegistryUnavailable
 from greenroom.gate import Gate
+from greenroom.model import Model
 from greenroom.task import classification
 from greenroom.worker_process import COMMAND
 from scraped import counted, single

@@ -18,7 +18,7 @@ from greenroom.release import Release, train_and_release
 from greenroom.reproduction import Reproduction, reproduce
 from greenroom.runtime import load_runtime
 from greenroom.selector import Selector
-from greenroom.settings import load_settings
+from greenroom.settings_sources import load_settings
 from greenroom.version_files import directory_digest
 from sample_app import write_app, write_rows
 

@@ -9,9 +9,10 @@ import pytest
 import builders
 from certificates import write_certificate
 from fake_server import FakeFollower, Server, serving
-from greenroom.app import App, Model
+from greenroom.app import App
 from greenroom.errors import SettingsError, VersionUnloadable
 from greenroom.gate import Gate
+from greenroom.model import Model
 from greenroom.schema import Column
 from greenroom.settings import ModelSettings, Settings
 from greenroom.supervisor import Supervisor

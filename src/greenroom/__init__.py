@@ -3,8 +3,9 @@
 This module is what an app imports: the values it is made of. Nothing heavy is imported here.
 """
 
-from greenroom.app import App, Model, Route
+from greenroom.app import App, Route
 from greenroom.gate import Gate
+from greenroom.model import Model
 from greenroom.schema import Column
 from greenroom.split import Split
 from greenroom.status import Status

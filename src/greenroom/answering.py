@@ -19,10 +19,10 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from greenroom.batching import Batcher, OnCall
-from greenroom.inference import ServedModel
 from greenroom.predictions import Predictions
 from greenroom.request import Rows
 from greenroom.rows import RowSource
+from greenroom.served_model import ServedModel
 
 __all__ = ["Answering"]
 

@@ -31,7 +31,7 @@ __all__ = ["Batched", "Batcher", "OnCall"]
 
 
 class Predicts(Protocol):
-    """What answers rows: :class:`greenroom.inference.ServedModel`."""
+    """What answers rows: :class:`greenroom.served_model.ServedModel`."""
 
     @property
     def batches(self) -> bool:

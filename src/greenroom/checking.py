@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from greenroom.app import App, Model
+from greenroom.app import App
 from greenroom.app_loading import APP_FILE, forget_app, load_app
 from greenroom.errors import (
     AppError,
@@ -25,10 +25,12 @@ from greenroom.errors import (
     collected_refusals,
 )
 from greenroom.examples import example_request
+from greenroom.model import Model
 from greenroom.rehearsal import Problem, rehearse
 from greenroom.request import RequestType
 from greenroom.schema import Column, Schema
-from greenroom.settings import SETTINGS_FILE, ModelSettings, Settings, load_settings
+from greenroom.settings import ModelSettings, Settings
+from greenroom.settings_sources import SETTINGS_FILE, load_settings
 
 __all__ = ["Problem", "check"]
 

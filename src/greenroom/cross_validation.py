@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.app import Model
 from greenroom.errors import AppError
 from greenroom.metrics import Metric, evaluate
+from greenroom.model import Model
 from greenroom.progress import OnProgress, silent
 
 if TYPE_CHECKING:

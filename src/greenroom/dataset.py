@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from greenroom.app import Model
 from greenroom.casting import Cast, Misfit, cast_column, cast_labels, to_arrow
 from greenroom.errors import DataError, DataMissing
 from greenroom.fingerprint import content_hash, file_digest
+from greenroom.model import Model
 from greenroom.progress import OnProgress, silent
 from greenroom.schema import Column, Columns
 from greenroom.table_files import Places, read_table

@@ -24,9 +24,9 @@ from starlette.staticfiles import StaticFiles
 
 from greenroom import __version__
 from greenroom.examples import example_request
-from greenroom.inference import ServedModel
 from greenroom.openapi import Operation, PredictOperation, build_openapi
 from greenroom.pages import GENERATED_DATA, predict_path
+from greenroom.served_model import ServedModel
 
 __all__ = ["describe", "docs_routes"]
 

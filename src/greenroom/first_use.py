@@ -18,7 +18,8 @@ from typing import Final, Protocol, TypeAlias
 from greenroom.background import in_background
 from greenroom.errors import GreenroomError, NotServing
 from greenroom.generation import Deployment
-from greenroom.inference import LoadedGeneration, ServedModel
+from greenroom.inference import LoadedGeneration
+from greenroom.served_model import ServedModel
 
 __all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "FirstUse"]
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.app import Model
 from greenroom.cross_validation import Folds, candidate, fit
 from greenroom.dataset import Dataset
 from greenroom.errors import DataError
@@ -23,6 +22,7 @@ from greenroom.features import FeaturesModule, load_features
 from greenroom.fingerprint import row_keys
 from greenroom.frames import to_frame
 from greenroom.metrics import Predictions, evaluate
+from greenroom.model import Model
 from greenroom.schema import Columns, take
 from greenroom.split import fold_indices, holdout_mask, side_keys
 

@@ -35,9 +35,10 @@ from greenroom.deployments import (
 )
 from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable, VersionCorrupt
 from greenroom.fetching import fetch, provenance_of, require_whole
+from greenroom.followed import ANOTHER, Followed, Rejection
 from greenroom.generation import Deployment
 from greenroom.manifest import read_manifest
-from greenroom.model_store import DIGEST_TAG, ModelStore, Provenance
+from greenroom.model_store import DIGEST_TAG, ModelStore
 from greenroom.registered import ModelVersion, RegisteredModel
 from greenroom.registry import Registry
 from greenroom.status import RegistryStatus, VersionStatus
@@ -56,7 +57,6 @@ BUDGET_S: Final = 5.0
 
 _UNASKED: Final = "MLflow has not been asked yet what is selected"
 _START: Final = "start it, or set MLFLOW_TRACKING_URI"
-_ANOTHER: Final = "promote another version, or register it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,56 +69,6 @@ class Poll:
     deployments: tuple[Deployment, ...]
     registry: RegistryStatus
     unfinished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Rejection:
-    """A version that did not load; left alone until the registry says something new about it."""
-
-    version: str
-    digest: str
-    compiled: str
-    updated_at_ms: int | None
-    problem: str
-
-    def holds_for(self, version: ModelVersion, digest: str, compiled: str) -> bool:
-        unchanged = self.updated_at_ms in {None, version.updated_at_ms}
-        found = version.version, digest, compiled
-        return unchanged and found == (self.version, self.digest, self.compiled)
-
-
-@dataclass(slots=True, eq=False)
-class _Followed:
-    """What is known about one target.
-
-    ``accepted`` is what all workers serve, ``offered`` what the last poll found; ``chosen``,
-    ``problems`` and ``latest_versions`` are what the registry last said.
-    """
-
-    target: Target
-    accepted: Deployment
-    offered: Deployment
-    hint: RegisteredModel | None = None
-    checked_at_s: float | None = None
-    chosen: ModelVersion | None = None
-    problems: tuple[str, ...] = ()
-    remembered: Deployment | None = None
-    fetched: tuple[Provenance, str] | None = None
-    failed: tuple[Provenance, float, GreenroomError] | None = None
-    rejection: _Rejection | None = None
-
-    def changed(self, model: RegisteredModel | None) -> bool:
-        """Whether the registry shows that what is selected may have changed.
-
-        An alias moves without a trace in the registered model's times, but not in its aliases.
-        """
-        return self.checked_at_s is None or model != self.hint
-
-    def as_before(self, problem: str, advice: str = _ANOTHER) -> Deployment:
-        """Return what all workers serve; ``problem`` is why it is not what is selected."""
-        if self.accepted.serving is None:
-            return no_deployment(self.target, problem, advice)
-        return with_problems(self.accepted, problem)
 
 
 class Follower:
@@ -160,7 +110,7 @@ class Follower:
         self._clock_s = clock_s
         self._lock = threading.RLock()
         self._status = RegistryStatus(uri=registry.uri)
-        self._followed: list[_Followed] = []
+        self._followed: list[Followed] = []
         for target in targets:
             self._follow(target)
 
@@ -227,12 +177,12 @@ class Follower:
                     self._reject(followed, rejected.serving, rejected.compiled, problem)
 
     def _reject(
-        self, followed: _Followed, serving: VersionStatus, compiled: str, problem: str
+        self, followed: Followed, serving: VersionStatus, compiled: str, problem: str
     ) -> None:
         target, chosen = followed.target, followed.chosen
         known = chosen is not None and chosen.version == serving.version
         sentence = f"{target.name} version {serving.version} does not load: {problem}"
-        followed.rejection = _Rejection(
+        followed.rejection = Rejection(
             version=serving.version,
             digest=serving.digest,
             compiled=compiled,
@@ -242,12 +192,12 @@ class Follower:
         before = followed.accepted.serving
         if before is not None and before.digest == serving.digest:
             # What was served so far does not load any more, in a worker that was started anew.
-            followed.accepted = no_deployment(target, sentence, _ANOTHER)
+            followed.accepted = no_deployment(target, sentence, ANOTHER)
         followed.offered = self._described(followed, followed.as_before(sentence))
 
     def _follow(self, target: Target) -> None:
         nothing = no_deployment(target, _UNASKED)
-        self._followed.append(_Followed(target, nothing, nothing))
+        self._followed.append(Followed(target, nothing, nothing))
 
     def _follow_new(self, names: Iterable[str]) -> None:
         """Follow those of the registered models that are to be, and are not yet."""
@@ -269,14 +219,14 @@ class Follower:
                 self._update(followed, model, force=force)
         return False
 
-    def _overdue(self) -> list[_Followed]:
+    def _overdue(self) -> list[Followed]:
         """Return what is asked for again although the registry shows no change."""
         before_s = self._clock_s() - RECHECK_S
         waiting = [one for one in self._followed if one.checked_at_s is not None]
         waiting.sort(key=lambda one: one.checked_at_s or 0.0)
         return [one for one in waiting[:MOST_RECHECKS] if (one.checked_at_s or 0.0) <= before_s]
 
-    def _restored(self, followed: _Followed) -> Deployment:
+    def _restored(self, followed: Followed) -> Deployment:
         target = followed.target
         nothing = no_deployment(target, _UNASKED)
         found = followed.remembered = self._store.recall(target.route, Deployment)
@@ -312,7 +262,7 @@ class Follower:
             self._store.compiled.discard(digest)
             return ""
 
-    def _update(self, followed: _Followed, model: RegisteredModel | None, *, force: bool) -> None:
+    def _update(self, followed: Followed, model: RegisteredModel | None, *, force: bool) -> None:
         """Find out what one target is to serve, where that may have changed."""
         now_s = self._clock_s()
         if force:
@@ -332,7 +282,7 @@ class Follower:
         followed.offered = self._described(followed, deployment)
         followed.checked_at_s = now_s
 
-    def _selected(self, followed: _Followed, version: ModelVersion, now_s: float) -> Deployment:
+    def _selected(self, followed: Followed, version: ModelVersion, now_s: float) -> Deployment:
         """Return the deployment of a version, or what was served before and the problem."""
         try:
             digest = self._fetched(followed, version, now_s)
@@ -355,9 +305,9 @@ class Follower:
             raise
         except GreenroomError as error:
             problem = f"{version.name} version {version.version}: {error.message}"
-            return followed.as_before(problem, error.advice or _ANOTHER)
+            return followed.as_before(problem, error.advice or ANOTHER)
 
-    def _fetched(self, followed: _Followed, version: ModelVersion, now_s: float) -> str:
+    def _fetched(self, followed: Followed, version: ModelVersion, now_s: float) -> str:
         """Return the digest of a version whose files are in the store by then."""
         provenance = provenance_of(self._registry, version)
         tag = version.tags.get(DIGEST_TAG, "")
@@ -379,7 +329,7 @@ class Follower:
         followed.fetched, followed.failed = (provenance, digest), None
         return digest
 
-    def _described(self, followed: _Followed, deployment: Deployment) -> Deployment:
+    def _described(self, followed: Followed, deployment: Deployment) -> Deployment:
         """Return a deployment with what the registry said beside it."""
         known = followed.hint.latest_versions if followed.hint is not None else ()
         return replace(
@@ -403,7 +353,7 @@ class Follower:
     def _deployments(self) -> tuple[Deployment, ...]:
         return tuple(followed.offered for followed in self._followed)
 
-    def _matched(self, deployments: Sequence[Deployment]) -> Iterator[tuple[_Followed, Deployment]]:
+    def _matched(self, deployments: Sequence[Deployment]) -> Iterator[tuple[Followed, Deployment]]:
         by_route = {followed.target.route: followed for followed in self._followed}
         for deployment in deployments:
             if deployment.route in by_route:

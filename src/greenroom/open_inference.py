@@ -23,7 +23,6 @@ from greenroom.callers import Access
 from greenroom.error_replies import HttpRefusal, protocol_error_reply
 from greenroom.errors import NotServing, RequestMalformed, VersionError
 from greenroom.examples import example_request
-from greenroom.inference import FirstUse, ServedModel
 from greenroom.inference_protocol import (
     InferenceRequest,
     output_metadata,
@@ -37,6 +36,7 @@ from greenroom.protocol_endpoints import endpoint_of
 from greenroom.refusal import readable_name
 from greenroom.reply import to_json
 from greenroom.rows import RowSource
+from greenroom.served_model import FirstUse, ServedModel
 from greenroom.status import Status
 from greenroom.tensor_rows import TensorReader, input_metadata
 

@@ -17,9 +17,9 @@ import msgspec
 
 from greenroom.errors import NotServing
 from greenroom.generation import Deployment, predict_path
-from greenroom.inference import ServedModel
 from greenroom.manifest import Manifest
 from greenroom.schema import Column
+from greenroom.served_model import ServedModel
 from greenroom.status import ModelStatus, Status
 
 __all__ = [

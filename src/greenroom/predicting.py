@@ -21,11 +21,11 @@ from greenroom.admission import Admission
 from greenroom.answering import Answering
 from greenroom.error_replies import error_kind, error_reply
 from greenroom.headers import reply_headers, request_id_of, require_json
-from greenroom.inference import FirstUse, ServedModel
 from greenroom.instruments import WorkerInstruments
 from greenroom.messages import NO_HEADERS, Reply
 from greenroom.pages import not_serving
 from greenroom.prediction_id import new_prediction_id
+from greenroom.served_model import FirstUse, ServedModel
 from greenroom.traffic import Routed
 from greenroom.visits import Visit
 

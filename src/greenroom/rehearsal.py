@@ -17,11 +17,11 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.app import Model
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import AppError, DataMissing, GreenroomError
 from greenroom.examples import example_request
 from greenroom.features import FeaturesModule, load_features
+from greenroom.model import Model
 from greenroom.schema import Columns, n_rows, take
 
 N_TRIED: Final = 200

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from greenroom.app import App, Model
+from greenroom.app import App
 from greenroom.errors import PromotionRefused, VersionError
 from greenroom.evidence import HoldOut
 from greenroom.judging import Judgement, judge
+from greenroom.model import Model
 from greenroom.progress import OnProgress, silent
 from greenroom.promotion import Record, promote, record, with_judgement
 from greenroom.registry import ModelVersion, Registry

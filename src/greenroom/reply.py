@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from greenroom.app import REPLY_SOURCES
 from greenroom.errors import AppError
+from greenroom.model import REPLY_SOURCES
 from greenroom.predictions import Predictions
 from greenroom.task import Task
 

@@ -14,12 +14,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from greenroom.app import Model
 from greenroom.dataset import load_dataset
 from greenroom.evidence import read_holdout, read_reference
 from greenroom.fitting import Fitted, fit_candidate, prepare
 from greenroom.manifest import HOLDOUT_FILE, REFERENCE_FILE, Code, Environment, Manifest
 from greenroom.metrics import Predictions
+from greenroom.model import Model
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import record_code, record_environment
 from greenroom.settings import Settings

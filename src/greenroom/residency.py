@@ -15,9 +15,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from greenroom.generation import Deployment, Generation
-from greenroom.inference import Engine, Load, LoadedGeneration, OnLoad, ServedModel
+from greenroom.inference import Engine, LoadedGeneration, OnLoad
 from greenroom.memory import Recency, give_back_memory
+from greenroom.proving import Load
 from greenroom.runtime import load_runtime
+from greenroom.served_model import ServedModel
 
 __all__ = ["BoundedEngine"]
 

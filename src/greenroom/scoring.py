@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from greenroom.batching import Batcher
 from greenroom.headers import require_post, scoring_type
-from greenroom.inference import FirstUse, ServedModel
 from greenroom.invocations import decode_invocation, encode_predictions
 from greenroom.pages import not_serving
 from greenroom.predicting import require_serving
+from greenroom.served_model import FirstUse, ServedModel
 
 __all__ = ["Scoring"]
 

@@ -35,7 +35,7 @@ from greenroom.entrance import build_entrance
 from greenroom.error_replies import HttpRefusal, scoring_error_reply
 from greenroom.exposition import OWN_PREFIX, Exposition
 from greenroom.headers import require_post
-from greenroom.inference import Engine, FirstUse, ServedModel
+from greenroom.inference import Engine
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.messages import Reply, read_body, send_reply
 from greenroom.open_inference import OpenInference
@@ -45,6 +45,7 @@ from greenroom.protocol_endpoints import ROOT
 from greenroom.routing import Routing
 from greenroom.scoring import Scoring
 from greenroom.scoring_openapi import SCORING_PATH
+from greenroom.served_model import FirstUse, ServedModel
 from greenroom.settings import Settings
 from greenroom.site import Site
 from greenroom.status import Status

@@ -1,26 +1,14 @@
 """Settings: where and how things run. Never what a model is; that is the app's.
 
-Read, in this order, the later over the earlier: the defaults below, the app's ``greenroom.yaml``,
-``GREENROOM_*`` environment variables (and MLflow's own ``MLFLOW_TRACKING_URI``), the documented
-variables that an app names in ``App.environment``, and the command line's options.
+Where their values come from is :mod:`greenroom.settings_sources`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
-import yaml
 from msgspec import Meta
-
-from greenroom.errors import SettingsError
-
-SETTINGS_FILE: Final = "greenroom.yaml"
-PREFIX: Final = "GREENROOM_"
-FOREIGN_VARIABLES: Final = {"MLFLOW_TRACKING_URI": "tracking_uri"}
 
 Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -164,64 +152,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return "https" if self.ssl_certfile else "http"
 
 
-def load_settings(
-    folder: Path,
-    *,
-    environment: Mapping[str, str] = os.environ,
-    documented: Mapping[str, str] | None = None,
-    options: Mapping[str, Any] | None = None,
-    file: Path | None = None,
-) -> Settings:
-    """Read the settings for the app in ``folder``.
-
-    Parameters
-    ----------
-    folder : Path
-        The app's folder, or the one that the command was called in.
-    environment : mapping
-        Environment variables; an empty one counts as not set.
-    documented : mapping of str to str
-        ``App.environment``: variable to dotted setting.
-    options : mapping
-        The command line's options; None counts as not given.
-    file : Path, optional
-        Another file than ``greenroom.yaml`` in ``folder``.
-
-    Raises
-    ------
-    SettingsError
-        When a setting is unknown or its value cannot be used; the message names where it stands.
-    """
-    values: dict[str, Any] = {}
-    path = file or folder / SETTINGS_FILE
-    if file is not None or path.exists():
-        _merge(values, _from_file(path), str(path))
-    for variable, setting in _variables(documented or {}).items():
-        text = environment.get(variable, "")
-        if text:
-            _merge(values, _nested(setting, _read(setting, text)), variable)
-    unknown = [
-        name
-        for name in environment
-        if name.startswith(PREFIX) and name not in _variables({}) and name not in RESERVED
-    ]
-    if unknown:
-        raise SettingsError(
-            f"{', '.join(sorted(unknown))}: there is no such setting",
-            advice="docs/settings.md lists them",
-        )
-    given = {name: value for name, value in (options or {}).items() if value is not None}
-    _merge(values, given, "the command line")
-    return _absolute(folder, msgspec.convert(values, Settings, strict=False))
-
-
-RESERVED: Final = frozenset(
-    {"GREENROOM_GIT_COMMIT", "GREENROOM_GID", "GREENROOM_UID", "GREENROOM_WORKER"}
-)
-"""Variables that are not settings: what processes give to one another, and what images and
-compose files know (docs/containers.md)."""
-
-
 def setting_descriptions() -> dict[str, tuple[str, Any]]:
     """Return each setting's description and default, in order, for the documentation."""
     hints = get_type_hints(Settings, include_extras=True)
@@ -238,77 +168,3 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
     if field.default is not msgspec.NODEFAULT:
         return field.default
     return field.default_factory()
-
-
-def _variables(documented: Mapping[str, str]) -> dict[str, str]:
-    own = {
-        f"{PREFIX}{field.name.upper()}": field.name
-        for field in msgspec.structs.fields(Settings)
-        if field.name != "models"
-    }
-    return {**own, **FOREIGN_VARIABLES, **documented}
-
-
-def _read(setting: str, text: str) -> str | list[str]:
-    """Return a variable's value; of a list, its parts between commas or spaces."""
-    return text.replace(",", " ").split() if setting in _LISTS else text
-
-
-_LISTS: Final = frozenset(
-    field.name for field in msgspec.structs.fields(Settings) if isinstance(field.default, tuple)
-)
-
-
-def _nested(dotted: str, value: Any) -> dict[str, Any]:
-    if not dotted.startswith("models."):
-        return {dotted: value}
-    name, _, key = dotted.removeprefix("models.").rpartition(".")
-    return {"models": {name: {key: value}}}
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingsError(f"{path} cannot be read as YAML: {reason}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path} holds no settings", advice="write one `name: value` a line")
-    return values
-
-
-def _merge(values: dict[str, Any], new: Mapping[str, Any], source: str) -> None:
-    """Lay ``new`` over ``values``; each is converted alone, so that an error names its source."""
-    merged = dict(values)
-    for name, value in new.items():
-        if name == "models" and isinstance(value, dict):
-            models = {key: dict(entry) for key, entry in merged.get("models", {}).items()}
-            for model, entry in value.items():
-                models.setdefault(model, {}).update(entry if isinstance(entry, dict) else {})
-            merged["models"] = models
-        else:
-            merged[name] = value
-    try:
-        msgspec.convert(merged, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{source}: {error}", advice="docs/settings.md lists them") from error
-    values.update(merged)
-
-
-def _absolute(folder: Path, settings: Settings) -> Settings:
-    home = _below(folder, settings.home).resolve()
-    return msgspec.structs.replace(
-        settings,
-        home=str(home),
-        tokens_file=str(_below(home, settings.tokens_file)),
-        **{
-            name: str(_below(folder, path))
-            for name in ("ssl_certfile", "ssl_keyfile")
-            if (path := getattr(settings, name))
-        },
-    )
-
-
-def _below(folder: Path, path: str) -> Path:
-    expanded = Path(path).expanduser()
-    return expanded if expanded.is_absolute() else folder / expanded

@@ -28,12 +28,13 @@ from greenroom.callers import Access
 from greenroom.docs_pages import describe, docs_routes
 from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
-from greenroom.inference import FirstUse, LoadedGeneration, ServedModel
+from greenroom.inference import LoadedGeneration
 from greenroom.openapi import Operation
 from greenroom.page_schemas import page_schema
 from greenroom.pages import Page, TextPage
 from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
+from greenroom.served_model import FirstUse, ServedModel
 from greenroom.status import Status
 from greenroom.traffic import note_error
 from greenroom.visits import Visit

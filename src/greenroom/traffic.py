@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from greenroom.error_replies import error_kind
-from greenroom.inference import ServedModel
 from greenroom.instruments import Answers, WorkerInstruments
 from greenroom.pages import predict_path
+from greenroom.served_model import ServedModel
 
 __all__ = ["CountedSend", "Routed", "Traffic", "note_error", "route_of"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from greenroom.app import App, Model
+from greenroom.app import App
 from greenroom.compiled import compile_version
 from greenroom.cross_validation import (
     CandidateScores,
@@ -42,6 +42,7 @@ from greenroom.manifest import (
     Manifest,
     write_manifest,
 )
+from greenroom.model import Model
 from greenroom.model_store import DIGEST_TAG
 from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent

@@ -14,7 +14,8 @@ import click
 from greenroom.app import App
 from greenroom.app_loading import APP_FILE, find_app, load_app
 from greenroom.errors import SettingsError
-from greenroom.settings import Settings, load_settings
+from greenroom.settings import Settings
+from greenroom.settings_sources import load_settings
 
 app_argument = click.argument("app", default="")
 config_option = click.option(

@@ -13,7 +13,7 @@ from greenroom.cli.terminal import note, progress, say, table
 from greenroom.errors import AppError, GreenroomError, NothingSelected
 
 if TYPE_CHECKING:
-    from greenroom.app import Model
+    from greenroom.model import Model
     from greenroom.progress import OnProgress
     from greenroom.registry import ModelVersion, Registry
     from greenroom.release import Release
