@@ -11,7 +11,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -135,6 +135,17 @@ class Pursuit:
         """Say in the status what does not load on its first use."""
         if self._found is not None:
             self._publish(self._found.deployments, self._found.registry)
+
+    def show_stages(self, name: str, latest_versions: Mapping[str, str]) -> None:
+        """Show which versions of a registered model are in which stage, before the next poll."""
+        if self._found is None:
+            return
+        known = dict(latest_versions)
+        shown = [
+            msgspec.structs.replace(one, latest_versions=known) if one.name == name else one
+            for one in self._found.deployments
+        ]
+        self._publish(shown, self._found.registry)
 
     async def give_up(self, model: str, problem: str) -> None:
         """Go back from what was committed and does not load any more, in any worker."""
