@@ -86,6 +86,7 @@ def management_endpoints(
     reload: Callable[[], Awaitable[Status]],
     models: Callable[[], Mapping[str, ServedModel]],
     status: Callable[[], Status],
+    mlflow_enabled: bool = True,
 ) -> list[Endpoint]:
     """Return the routes that an app declares.
 
@@ -101,8 +102,10 @@ def management_endpoints(
         Returns what is served at the moment, by name.
     status : callable
         Returns the server's status.
+    mlflow_enabled : bool
+        Whether the registry may be asked at all.
     """
-    pages = _Pages(ask, reload, models, status)
+    pages = _Pages(ask, reload, models, status, mlflow_enabled=mlflow_enabled)
     return list(_endpoints(management, pages))
 
 
@@ -164,7 +167,10 @@ class _Pages:
         reload: Callable[[], Awaitable[Status]],
         models: Callable[[], Mapping[str, ServedModel]],
         status: Callable[[], Status],
+        *,
+        mlflow_enabled: bool,
     ) -> None:
+        self._mlflow_enabled = mlflow_enabled
         self._ask = ask
         self._reload = reload
         self._models = models
@@ -190,6 +196,8 @@ class _Pages:
 
     async def reloaded(self, call: Call) -> Page:
         fields = read_fields(call.body, RELOAD) if call.body.strip() else {}
+        if fields.get("force_mlflow"):
+            self._require_mlflow()
         before = self._models()
         try:
             status = await self._reload()
@@ -203,10 +211,18 @@ class _Pages:
         return reloaded(before, self._models(), status)
 
     async def _came(self, errand: Errand, kind: type[_Came]) -> _Came:
+        self._require_mlflow()
         outcome = await self._ask(errand)
         if not isinstance(outcome, kind):
             raise ProcessError(f"the supervisor answered with {type(outcome).__name__}")
         return outcome
+
+    def _require_mlflow(self) -> None:
+        if not self._mlflow_enabled:
+            raise RegistryUnavailable(
+                "MLflow is not asked for anything by this server",
+                advice="set mlflow_enabled to true, and start it again",
+            )
 
 
 def _version_problem(version: str) -> str:

@@ -112,7 +112,7 @@ def build_asgi(
     """
     counting = instruments or WorkerInstruments()
     loaded = first_use or _as_it_is
-    own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody))
+    own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody, settings))
     return Server(engine, status, app, settings, reload, loaded, lifespan, counting, worker, own)
 
 
@@ -320,6 +320,7 @@ def _own_endpoints(
     app: App | None,
     reload: Callable[[], Awaitable[Status]],
     ask: Ask,
+    settings: Settings,
 ) -> Iterator[Endpoint]:
     """Give the endpoints that an app declares."""
     if app is None:
@@ -333,6 +334,7 @@ def _own_endpoints(
             reload=reload,
             models=lambda: engine.current().by_name,
             status=status,
+            mlflow_enabled=settings.mlflow_enabled,
         )
 
 
