@@ -1,4 +1,4 @@
-"""Transitions that a person asks for: carried out, recorded with who asked, judged if it is said."""
+"""Transitions that a person asks for: carried out, recorded with who asked, judged where said."""
 
 from __future__ import annotations
 
