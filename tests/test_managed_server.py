@@ -1,4 +1,4 @@
-"""A server managed over HTTP as a document has it: a real MLflow, real workers, a documented file."""
+"""A server managed over HTTP as documented: a real MLflow, real workers, a settings file."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def serving(folder: Path) -> Iterator[httpx.Client]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MLFLOW")}
-    environment |= {"PORT": str(port), "GREENROOM_WORKERS": "2"}
+    environment |= {"PORT": str(port), "GREENROOM_WORKERS": "2", "LOG_LEVEL": "DEBUG"}
     command = [sys.executable, "-m", "greenroom", "serve", str(folder)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -186,3 +186,7 @@ def test_the_documented_deployment_workflow(two):
         assert move("9", "Staging").json()["error"]["message"] == f"{name} has no version 9"
         huge = move("9" * 18, "Staging")
         assert huge.status_code == 404, huge.text
+    log = (folder / "log").read_text()
+    assert "DEBUG greenroom.mlflow_rest: GET /api/2.0/mlflow/registered-models/search: HTTP" in log
+    assert '"level":"DEBUG"' in log  # a worker's line
+    assert " is loaded after " in log

@@ -218,6 +218,7 @@ class Membership:
             else:
                 number = generation.number
                 took_s = time.perf_counter() - began
+                log.debug("generation %d is loaded after %.2f s", number, took_s)
                 channel.send(Prepared(number, took_s, self._engine.runtimes(number)))
 
 

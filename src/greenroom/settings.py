@@ -141,7 +141,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
-        Meta(description="What the server's own log shows."),
+        Meta(
+            description="What the server's own log shows; with `DEBUG` also each call to MLflow "
+            "and each load."
+        ),
     ] = "INFO"
     access_log: Annotated[
         bool, Meta(description="Write a line of JSON for every request, without what it holds.")
