@@ -156,6 +156,8 @@ def test_reading_needs_read_and_changing_needs_admin(registry, tmp_path, method,
             },
         ),
         ({"version": "0", "stage": "Staging"}, {"version": "must be the number"}),
+        ({"version": "04", "stage": "Staging"}, {"version": "must be the number"}),
+        ({"version": "4\n", "stage": "Staging"}, {"version": "must be the number"}),
         ({"version": "v4", "stage": "Staging"}, {"version": "must be the number"}),
         ({"version": "4" * 99, "stage": "Staging"}, {"version": "must be the number"}),
         ({"version": "٤", "stage": "Staging"}, {"version": "must be the number"}),
@@ -293,6 +295,7 @@ def test_the_routes_stand_in_the_document_with_what_they_take(registry):
     content = move["requestBody"]["content"]["application/json"]
     assert content["schema"]["required"] == ["version", "stage"]
     assert content["schema"]["additionalProperties"] is False
+    assert content["schema"]["properties"]["version"]["pattern"] == "^[1-9][0-9]{0,17}$"
     assert content["example"] == {"version": "4", "stage": "Production", "archive_existing": True}
     assert {"400", "404", "409", "413", "415", "422", "502", "503"} <= set(move["responses"])
     reload = paths["/api/model/reload"]["post"]

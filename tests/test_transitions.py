@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fake_registry import FakeRegistry
@@ -151,9 +153,19 @@ def test_a_move_outside_of_greenroom_is_noticed_for_each_stage(registry):
     ]
 
 
-@pytest.mark.parametrize("name", ["nobody", "a:b", "a/b", ""])
-def test_a_model_that_is_not_there_is_named(registry, name):
-    with pytest.raises(NotInRegistry, match=f"there is no registered model {name}"):
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("nobody", "nobody"),
+        ("a:b", "a:b"),
+        ("a/b", "a/b"),
+        ("a\0", "a?"),
+        ("n" * 300, "nnn"),
+        ("", ""),
+    ],
+)
+def test_a_model_that_is_not_there_is_named(registry, name, shown):
+    with pytest.raises(NotInRegistry, match=f"there is no registered model {re.escape(shown)}"):
         transition(registry, name, "1", "Staging", archive_existing=False, who="ada")
 
 

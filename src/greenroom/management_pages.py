@@ -6,6 +6,7 @@ it (:mod:`greenroom.errands`). Which routes there are, the app says (:mod:`green
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -129,6 +130,7 @@ def _endpoints(management: Management, pages: _Pages) -> Iterator[Endpoint]:
                 reply=management_schema(kind),
                 body=body,
                 body_required=kind != "reload",
+                patterns={"version": _VERSION_PATTERN} if kind == "transition" else {},
             )
             yield Endpoint(operation, answer)
 
@@ -187,7 +189,7 @@ class _Pages:
         fields = read_fields(call.body, TRANSITION, {"version": _version_problem})
         errand = MoveVersion(
             name=call.parameters["name"],
-            version=str(int(fields["version"])),
+            version=fields["version"],
             stage=fields["stage"],
             archive_existing=bool(fields["archive_existing"]),
             who=call.caller or ANONYMOUS,
@@ -225,12 +227,12 @@ class _Pages:
             )
 
 
+_VERSION_PATTERN: Final = "^[1-9][0-9]{0,17}$"
+
+
 def _version_problem(version: str) -> str:
-    number = version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS
-    return "" if number and int(version) > 0 else "must be the number of a version, such as 4"
-
-
-_MAX_DIGITS: Final = 18
+    right = re.fullmatch(_VERSION_PATTERN[1:-1], version)
+    return "" if right else "must be the number of a version, such as 4"
 
 
 def registered_models(found: ModelsListed) -> Page:

@@ -37,8 +37,9 @@ class Operation:
     ``statuses`` says what each status means that is answered with an error, ``page_statuses`` the
     same of those that are answered with the page itself; ``reply`` is the page's JSON Schema, and
     ``media_type`` what it is written in. ``body`` has the fields of a request's, where it has one,
-    and ``body_required`` says whether it may be left out. ``scope`` is what a caller's token has to
-    allow; nobody is let in by having forgotten it.
+    ``body_required`` says whether it may be left out, and ``patterns`` has by field the regular
+    expression that a text has to match. ``scope`` is what a caller's token has to allow; nobody is
+    let in by having forgotten it.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Operation:
     media_type: str = "application/json"
     body: Schema | None = None
     body_required: bool = True
+    patterns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +290,8 @@ def _request_body(operation: Operation) -> dict[str, Any]:
     if operation.body is None:
         return {}
     described = {**row_schema(operation.body), "title": "Request"}
+    for name, pattern in operation.patterns.items():
+        described["properties"][name]["pattern"] = pattern
     content = {"schema": described, "example": example_request(operation.body)}
     required = operation.body_required
     return {"requestBody": {"required": required, "content": {"application/json": content}}}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from greenroom.errors import NotInRegistry, PromotionError
 from greenroom.gate import Gate
@@ -24,8 +25,11 @@ from greenroom.task import Task
 
 __all__ = ["Judge", "Transition", "find_model", "transition"]
 
-_UNNAMEABLE = frozenset(":/")
+_UNNAMEABLE: Final = frozenset(":/")
 """What MLflow allows in no registered model's name."""
+
+_LONGEST_NAME: Final = 256
+"""How many characters MLflow's database has for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def find_model(registry: Registry, name: str) -> RegisteredModel:
         When there is none of that name; the message names it.
     """
     try:
-        if not name or _UNNAMEABLE & set(name):
+        if not _can_be_a_name(name):
             raise NotInRegistry(name)  # noqa: TRY301 - as if it had been looked for
         return registry.registered_model(name)
     except NotInRegistry as error:
@@ -72,6 +76,11 @@ def find_model(registry: Registry, name: str) -> RegisteredModel:
             f"there is no registered model {readable_name(name)}",
             advice=f"it was looked for in MLflow at {registry.uri}",
         ) from error
+
+
+def _can_be_a_name(name: str) -> bool:
+    """Whether MLflow can be asked for it; of what it takes for no name, it makes an error."""
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable() and not _UNNAMEABLE & set(name)
 
 
 def transition(
