@@ -128,49 +128,65 @@ def two(mlflow_server, tmp_path) -> tuple[str, Path]:
     return name, folder
 
 
+class Managed:
+    """A client of the management routes, for one registered model."""
+
+    def __init__(self, client: httpx.Client, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def move(self, version: str, stage: str, **more: bool) -> httpx.Response:
+        body = {"version": version, "stage": stage, **more}
+        return self.client.post(f"/api/mlflow/models/{self.name}/transition", json=body)
+
+    def info(self) -> dict:
+        return self.client.get("/api/model/info").json()["model_info"]
+
+    def reload(self) -> dict:
+        reply = self.client.post("/api/model/reload", json={"force_mlflow": True})
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def answering(self) -> set[str]:
+        replies = [self.client.post("/api/predict", json=ROW) for _ in range(20)]
+        return {reply.json().get("model_version") for reply in replies}
+
+
+def first_version(server: Managed) -> None:
+    """Bring version 1 to where it is served, when it is asked for."""
+    wait_for(lambda: server.info()["registry_info"]["latest_versions"], "it asked", within_s=30)
+    assert server.info()["model_loaded"] is False
+    assert server.client.post("/api/predict", json=ROW).status_code == 503
+    assert server.move("1", "Staging").json()["previous_stage"] == "None"
+    assert server.move("1", "Production", archive_existing=True).status_code == 200
+    assert server.info()["registry_info"]["latest_versions"] == {"None": "2", "Production": "1"}
+    assert server.info()["model_loaded"] is False  # nothing is followed before it is due
+    assert server.reload()["reloaded"] is True
+    assert server.info()["model_metadata"]["model_uri"] == f"models:/{server.name}/1"
+    assert server.answering() == {"1"}
+
+
+def second_version(server: Managed) -> None:
+    """Bring version 2 in the place of version 1, after a request that would keep both."""
+    assert server.move("2", "Staging").status_code == 200
+    refused = server.move("2", "Production", archive_existing=False)
+    assert refused.status_code == 409
+    assert "version 1" in refused.json()["error"]["message"]
+    done = server.move("2", "Production", archive_existing=True).json()
+    assert (done["previous_stage"], done["archived"]) == ("Staging", ["1"])
+    assert server.answering() == {"1"}
+    assert server.reload()["models"][0]["previous_version"] == "1"
+    assert server.answering() == {"2"}
+    assert server.client.get("/health").json()["status"] == "healthy"
+    assert server.reload()["reloaded"] is False
+
+
 def test_the_documented_deployment_workflow(two):
     name, folder = two
     with serving(folder) as client:
-
-        def move(version: str, stage: str, **more: bool) -> httpx.Response:
-            body = {"version": version, "stage": stage, **more}
-            return client.post(f"/api/mlflow/models/{name}/transition", json=body)
-
-        def info() -> dict:
-            return client.get("/api/model/info").json()["model_info"]
-
-        def reload() -> dict:
-            reply = client.post("/api/model/reload", json={"force_mlflow": True})
-            assert reply.status_code == 200, reply.text
-            return reply.json()
-
-        def answering() -> set[str]:
-            replies = [client.post("/api/predict", json=ROW) for _ in range(20)]
-            return {reply.json().get("model_version") for reply in replies}
-
-        wait_for(lambda: info()["registry_info"]["latest_versions"], "it has asked", within_s=30)
-        assert info()["model_loaded"] is False
-        assert client.post("/api/predict", json=ROW).status_code == 503
-
-        assert move("1", "Staging").json()["previous_stage"] == "None"
-        assert move("1", "Production", archive_existing=True).status_code == 200
-        assert info()["registry_info"]["latest_versions"] == {"None": "2", "Production": "1"}
-        assert info()["model_loaded"] is False  # nothing is followed before it is due
-        assert reload()["reloaded"] is True
-        assert info()["model_metadata"]["model_uri"] == f"models:/{name}/1"
-        assert answering() == {"1"}
-
-        assert move("2", "Staging").status_code == 200
-        refused = move("2", "Production", archive_existing=False)
-        assert refused.status_code == 409
-        assert "version 1" in refused.json()["error"]["message"]
-        done = move("2", "Production", archive_existing=True).json()
-        assert (done["previous_stage"], done["archived"]) == ("Staging", ["1"])
-        assert answering() == {"1"}
-        assert reload()["models"][0]["previous_version"] == "1"
-        assert answering() == {"2"}
-        assert client.get("/health").json()["status"] == "healthy"
-        assert reload()["reloaded"] is False
+        server = Managed(client, name)
+        first_version(server)
+        second_version(server)
 
         listed = client.get("/api/mlflow/models").json()
         assert listed["count"] == len(listed["registered_models"])
@@ -183,9 +199,8 @@ def test_the_documented_deployment_workflow(two):
             ("anonymous", True)
         }
         assert client.get("/api/mlflow/models/nobody").status_code == 404
-        assert move("9", "Staging").json()["error"]["message"] == f"{name} has no version 9"
-        huge = move("9" * 18, "Staging")
-        assert huge.status_code == 404, huge.text
+        assert server.move("9", "Staging").json()["error"]["message"] == f"{name} has no version 9"
+        assert server.move("9" * 18, "Staging").status_code == 404
     log = (folder / "log").read_text()
     assert "DEBUG greenroom.mlflow_rest: GET /api/2.0/mlflow/registered-models/search: HTTP" in log
     assert '"level":"DEBUG"' in log  # a worker's line

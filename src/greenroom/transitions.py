@@ -129,36 +129,51 @@ def transition(
     settle(registry, name)
     versions = {one.version: one for one in registry.versions(name)}
     chosen = _chosen(name, version, versions)
-    there = tuple(one for one in selected(registry, name, Selector("stage", stage)))
+    there = selected(registry, name, Selector("stage", stage))
     others = tuple(one for one in there if one != version)
     archives = archive_existing and stage in ACTIVE_STAGES
     if others and not archives and stage in served:
         raise _crowded(name, version, stage, others)
     if chosen.stage == stage and not (archives and others):
         return Transition(chosen.stage, changed=False)
-    made = Record(
-        action="transition",
-        who=who,
-        from_version=there[0] if there else "",
-        to_version=version,
-        selector=stage,
-        content_hash=chosen.tags.get(CONTENT_HASH_TAG, ""),
-        outside_gate=True,
-    )
     if judge is not None:
         selector = Selector("stage", stage)
         promote(
             registry, name, version, selector=selector, gate=judge.gate, task=judge.task, who=who
         )
-    elif stage in ACTIVE_STAGES and (archives or not others):
-        carry_out(registry, name, made, there)
     else:
-        registry.transition(name, version, stage, archive_existing=False)
-        if stage in ACTIVE_STAGES:
-            record(registry, name, made)
+        _move(registry, chosen, stage, there, archives=archives, who=who)
     if chosen.stage in ACTIVE_STAGES and chosen.stage != stage:
         _leave(registry, chosen, who)
     return Transition(chosen.stage, others if archives else ())
+
+
+def _move(
+    registry: Registry,
+    chosen: ModelVersion,
+    stage: str,
+    there: tuple[str, ...],
+    *,
+    archives: bool,
+    who: str,
+) -> None:
+    """Move a version beside what is ``there``, or in its place, and record it where that counts."""
+    made = Record(
+        action="transition",
+        who=who,
+        from_version=there[0] if there else "",
+        to_version=chosen.version,
+        selector=stage,
+        content_hash=chosen.tags.get(CONTENT_HASH_TAG, ""),
+        outside_gate=True,
+    )
+    if stage not in ACTIVE_STAGES:
+        registry.transition(chosen.name, chosen.version, stage)
+    elif archives or not there:
+        carry_out(registry, chosen.name, made, there)
+    else:
+        registry.transition(chosen.name, chosen.version, stage)
+        record(registry, chosen.name, made)
 
 
 def _leave(registry: Registry, left: ModelVersion, who: str) -> None:
