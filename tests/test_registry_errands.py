@@ -14,6 +14,7 @@ from greenroom.registry_errands import RegistryErrands
 from greenroom.selector import Selector
 from greenroom.task import classification
 from greenroom.transitions import Judge
+from judged import GATE, NAME, three_versions
 
 PRODUCTION = Target("credit", "registered", Selector.parse("Production"), "/predict")
 CHAMPION = Target("credit", "registered", Selector.parse("@champion"), "/predict")
@@ -79,3 +80,27 @@ def test_with_a_gate_only_transitions_into_the_served_stage_are_judged(registry)
     assert errands.run(move("other")).changed
     with pytest.raises(PromotionRefused, match="registered version 1 is not promoted"):
         errands.run(move())
+
+
+def test_with_a_gate_what_passes_is_moved_and_the_history_has_the_figures():
+    registry = three_versions()  # right on 80 %, 85 % and 70 % of the rows
+    target = Target(NAME, NAME, Selector.parse("Production"), "/predict")
+    errands = RegistryErrands(registry, (target,), {NAME: Judge(GATE, classification)})
+
+    errands.run(move(NAME, "1"))
+    errands.run(move(NAME, "2", "Staging"))
+    moved = errands.run(move(NAME, "2", archive_existing=True))
+    with pytest.raises(PromotionRefused, match="version 3 is not promoted"):
+        errands.run(move(NAME, "3", archive_existing=True))
+
+    assert (moved.from_stage, moved.archived) == ("Staging", ("1",))
+    history = errands.run(DescribeModel(NAME)).history
+    assert [(one.action, one.selector, one.to_version, one.outside_gate) for one in history] == [
+        ("promotion", "Production", "1", False),
+        ("transition", "Staging", "2", True),
+        ("promotion", "Production", "2", False),
+        ("transition", "Staging", "", True),
+        ("refusal", "Production", "3", False),
+    ]
+    assert history[2].challenger == 0.85
+    assert {one.who for one in history} == {"ada"}

@@ -1,8 +1,8 @@
 """The history of a registered model: who selected which version, when, and on what evidence.
 
-Each promotion, refusal and rollback is one tag of the registered model, written once and never
-changed, so that the history lives where the versions live and needs no store of its own. The tag's
-name begins with the time, so that sorting the names sorts the records.
+Each promotion, refusal, rollback and transition is one tag of the registered model, written once
+and never changed, so that the history lives where the versions live and needs no store of its own.
+The tag's name begins with the time, so that sorting the names sorts the records.
 
 Pure: tags in, records out. Writing them is :mod:`greenroom.promotion`'s business.
 """
