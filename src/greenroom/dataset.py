@@ -25,7 +25,7 @@ from greenroom.errors import DataError, DataMissing
 from greenroom.fingerprint import content_hash, file_digest
 from greenroom.model import Model
 from greenroom.progress import OnProgress, silent
-from greenroom.schema import Column, Columns
+from greenroom.schema import Column, Columns, take
 from greenroom.table_files import Places, read_table
 
 LABEL_TASKS: Final = frozenset({"classification", "anomaly"})
@@ -58,6 +58,8 @@ class Dataset:
         Columns of the source that the model does not use.
     generated : bool
         Whether the data are a stand-in.
+    n_available : int
+        How many rows the source has, where only some were drawn; else 0.
     """
 
     name: str
@@ -69,10 +71,16 @@ class Dataset:
     n_rows: int
     ignored: tuple[str, ...] = ()
     generated: bool = False
+    n_available: int = 0
 
 
 def load_dataset(
-    model: Model, folder: Path, *, generated: bool = False, on_progress: OnProgress = silent
+    model: Model,
+    folder: Path,
+    *,
+    rows: int = 0,
+    generated: bool = False,
+    on_progress: OnProgress = silent,
 ) -> Dataset:
     """Read a model's data, check them, and take their fingerprints.
 
@@ -82,6 +90,8 @@ def load_dataset(
         Says where the data are and which columns they have.
     folder : Path
         The app's folder, which a path in ``model.dataset`` is relative to.
+    rows : int
+        How many rows are drawn, by the model's seed and in the order of the source; 0: all.
     generated : bool
         Whether ``model.generated`` may stand in for a file that is not there.
     on_progress : callable
@@ -95,16 +105,16 @@ def load_dataset(
         When the file cannot be read, or its rows do not fit the columns: every problem at once.
     """
     if not isinstance(model.dataset, str):
-        return _checked(model, _called(model), on_progress)
+        return _checked(model, _called(model), rows, on_progress)
     on_progress(f"reading {model.dataset}", None)
     try:
         data = _read_bytes(model.dataset, folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         if generated and model.generated is not None:
             on_progress("generating data", None)
-            return _checked(model, _generated(model), on_progress)
+            return _checked(model, _generated(model), rows, on_progress)
         raise _missing(model, folder) from error
-    return _checked(model, _parsed(model, data), on_progress)
+    return _checked(model, _parsed(model, data), rows, on_progress)
 
 
 def require_dataset(model: Model, folder: Path, *, generated: bool = False) -> None:
@@ -140,7 +150,7 @@ class _Source:
     generated: bool = False
 
 
-def _checked(model: Model, found: _Source, on_progress: OnProgress) -> Dataset:
+def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -> Dataset:
     """Cast every column, then either raise one error about all of them, or fingerprint."""
     problems = [*found.problems, *_absent(model, found), *_uneven(found)]
     columns: Columns = {}
@@ -160,8 +170,13 @@ def _checked(model: Model, found: _Source, on_progress: OnProgress) -> Dataset:
             f"dataset {found.source} does not fit model {model.name!r}: {'; '.join(problems)}",
             advice="correct the data, or the model's columns in the app",
         )
+    n_available = len(next(iter(columns.values())))
+    if 0 < rows < n_available:
+        drawn = np.sort(np.random.default_rng(model.seed).choice(n_available, rows, replace=False))
+        columns, target = take(columns, drawn), None if target is None else target[drawn]
     on_progress("fingerprinting", None)
     digest = _content(model, columns, target)
+    n_rows = len(next(iter(columns.values())))
     return Dataset(
         name=found.name,
         source=found.source,
@@ -169,9 +184,10 @@ def _checked(model: Model, found: _Source, on_progress: OnProgress) -> Dataset:
         target=target,
         dataset_hash=found.dataset_hash or digest,
         content_hash=digest,
-        n_rows=len(next(iter(columns.values()))),
+        n_rows=n_rows,
         ignored=found.ignored,
         generated=found.generated,
+        n_available=n_available if n_available != n_rows else 0,
     )
 
 

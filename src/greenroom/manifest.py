@@ -35,7 +35,11 @@ HOLDOUT_FILE: Final = f"{FOLDER}/holdout.parquet"
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
-    """Which data a version was trained on."""
+    """Which data a version was trained on.
+
+    ``n_available`` is how many rows the source had, where only some were drawn. ``named`` says that
+    whoever asked for the training named the data, not the app.
+    """
 
     name: str
     source: str
@@ -43,6 +47,8 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     n_rows: int
     generated: bool = False
+    n_available: int = 0
+    named: bool = False
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +76,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``columns`` are the model's, ``request`` those of a request where they differ; ``inputs`` are
     the names of the columns that enter the estimator, in order. ``classes`` are a classifier's.
-    ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one.
+    ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one. ``trial``
+    says that the version never takes the place of one that was trained in full.
     """
 
     format: int = FORMAT
@@ -96,6 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     n_train: int = 0
     n_holdout: int = 0
     example: dict[str, Any] = {}
+    trial: bool = False
 
     @property
     def schema(self) -> Schema:

@@ -27,11 +27,15 @@ config_option = click.option(
 
 @dataclass(frozen=True)
 class Project:
-    """An app with its settings; ``app`` is None where a registry is used without one."""
+    """An app with its settings; ``app`` is None where a registry is used without one.
+
+    ``config`` is the settings file that was named instead of the app's own.
+    """
 
     folder: Path
     settings: Settings
     app: App | None
+    config: Path | None = None
 
     @property
     def the_app(self) -> App:
@@ -52,7 +56,7 @@ def open_project(text: str, *, config: Path | None = None, **options: Any) -> Pr
         options=options,
         file=_absolute(config),
     )
-    return Project(folder, settings, app)
+    return Project(folder, settings, app, _absolute(config))
 
 
 def open_here(*, config: Path | None = None, **options: Any) -> Project:

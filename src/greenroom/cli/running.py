@@ -96,7 +96,13 @@ def serve(
     else:
         project, follower = _to_serve(names, schema, config, options)
     supervisor = build_supervisor(
-        project.settings, follower, project.app, project.folder, on_event=note, on_log=note
+        project.settings,
+        follower,
+        project.app,
+        project.folder,
+        on_event=note,
+        on_log=note,
+        config=project.config,
     )
     supervisor.bind()
     asyncio.run(_serve(project, supervisor))
@@ -206,6 +212,7 @@ def up(app: str, config: Path | None, **options: Any) -> None:
         on_event=note,
         on_log=note,
         registry_starts=lambda: mlflow.starting,
+        config=project.config,
     )
     supervisor.bind()
     restored = all(deployment.serving for deployment in follower.restore())
