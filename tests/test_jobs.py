@@ -89,7 +89,9 @@ def test_a_training_stands_back_behind_serving_for_processor_and_memory(server):
     async def main():
         begun = await server.jobs.begin(order("wait"))
         pid = begun.process.pid
-        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(
+            os.getpriority(os.PRIO_PROCESS, 0) + 10, 19
+        )
         assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
         server.go()
         await server.jobs.ended(begun.id)

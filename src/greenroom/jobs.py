@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -39,7 +40,11 @@ NICENESS: Final = 10
 STOP_GRACE_S: Final = 5.0
 """How long a training may take to end its run in MLflow when the server stops."""
 
+RELEASE_S: Final = 1.0
+"""How long the lock may outlast the first thread of a process that is killed."""
+
 LOOK_EVERY_S: Final = 0.5
+_LOWEST: Final = 19
 _FIRST_TO_DIE: Final = "1000"
 """The highest ``oom_score_adj`` that Linux knows: where memory runs out, this process goes."""
 
@@ -139,9 +144,7 @@ class Jobs:
         """
         if self._stopping:
             raise ProcessError("the server is stopping")
-        held = self._store.lock()
-        if held is None:
-            raise _underway(self._store.running())
+        held = await self._lock()
         try:
             job = Job(
                 id=new_job_id(),
@@ -161,6 +164,18 @@ class Jobs:
         self._present = job
         self._attend(job, _ended(process))
         return job
+
+    async def _lock(self) -> int:
+        """Take the lock; what was killed this instant may hold it a moment longer."""
+        until = time.monotonic() + RELEASE_S
+        while True:
+            held = self._store.lock()
+            if held is not None:
+                return held
+            running = self._store.running()
+            if (running is not None and lives(running.process)) or time.monotonic() > until:
+                raise _underway(running)
+            await asyncio.sleep(RELEASE_S / 20)
 
     async def ended(self, job_id: str, *, leaving: Callable[[], bool] = lambda: False) -> Job:
         """Wait for the end of a job, or until the one who asks is leaving; return the job.
@@ -286,7 +301,8 @@ def _identity(pid: int) -> ProcessIdentity:
 def _stand_back(pid: int) -> None:
     """Let serving go first, for the processor and for memory; where that is not allowed, go on."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        lower = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+        os.setpriority(os.PRIO_PROCESS, pid, min(lower, _LOWEST))
     with contextlib.suppress(OSError):
         (processes.PROC / str(pid) / "oom_score_adj").write_text(_FIRST_TO_DIE)
 
