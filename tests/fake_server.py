@@ -131,6 +131,7 @@ async def serving(
     registry_errands: RegistryErrands | None = None,
     home: Path | None = None,
     train: Sequence[str] = (),
+    reread: Callable[[], Settings] | None = None,
     **settings: object,
 ) -> AsyncIterator[Server]:
     if home is not None:
@@ -148,6 +149,7 @@ async def serving(
         registry_errands=registry_errands,
         home=home,
         train=train,
+        reread=reread,
     )
     server = Server(supervisor, follower)
     running = asyncio.create_task(supervisor.run())

@@ -20,7 +20,9 @@ from typing import Any, Final
 import msgspec
 
 from greenroom import __version__
+from greenroom.background import in_background
 from greenroom.callers import require_tokens
+from greenroom.code_watch import CodeWatch, taken_up
 from greenroom.control import Ask, CommittedGeneration, WorkerSetup
 from greenroom.errand_service import ErrandService
 from greenroom.errors import ProcessError
@@ -75,6 +77,8 @@ class Supervisor:
         training jobs are kept.
     train : sequence of str
         What begins a training that is asked for over HTTP; empty where none can be.
+    reread : callable, optional
+        Reads the settings again, for hot reload; default: they stay.
 
     Attributes
     ----------
@@ -96,6 +100,7 @@ class Supervisor:
         registry_errands: RegistryErrands | None = None,
         home: Path | None = None,
         train: Sequence[str] = (),
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self.address: tuple[str, int] = (settings.host, settings.port)
@@ -146,6 +151,7 @@ class Supervisor:
             on_event=on_event,
             on_promoted=self.reload,
         )
+        self._reread = reread or (lambda: settings)
         self._service = ErrandService(self._pursuit, self._jobs, registry_errands)
 
     @property
@@ -190,6 +196,9 @@ class Supervisor:
         self.bind()
         with self._signals(), self._recorded():
             self._jobs.adopt()
+            if self.settings.reload_on_change and self._app_folder is not None:
+                watch = CodeWatch(self._app_folder, self._take_up, on_event=self._on_event)
+                self._run_errand(watch.run())
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
@@ -218,6 +227,19 @@ class Supervisor:
         """
         if not self._stop.is_set():
             self._run_errand(self._restart.run())
+
+    async def _take_up(self, files: str) -> None:
+        """Have new workers import what has changed of the app, under its settings of now."""
+        settings, rest = taken_up(self.settings, await in_background(self._reread))
+        refuse_open(settings)
+        require_tokens(settings)
+        self.settings = settings
+        if rest:
+            self._on_event(
+                f"{', '.join(rest)}: another setting counts when the server is restarted"
+            )
+        self._on_event(f"{files} changed")
+        await self._restart.run_after_any()
 
     async def reload(self) -> Status:
         """Ask the registry now; return when all workers serve what it selects.

@@ -103,6 +103,7 @@ def serve(
         on_event=note,
         on_log=note,
         config=project.config,
+        reread=project.reread,
     )
     supervisor.bind()
     asyncio.run(_serve(project, supervisor))
@@ -213,6 +214,7 @@ def up(app: str, config: Path | None, **options: Any) -> None:
         on_log=note,
         registry_starts=lambda: mlflow.starting,
         config=project.config,
+        reread=project.reread,
     )
     supervisor.bind()
     restored = all(deployment.serving for deployment in follower.restore())
