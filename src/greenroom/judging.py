@@ -135,7 +135,8 @@ def judge(
     version : str
         Its version, where it is registered already: it is not compared with itself.
     trial : bool
-        Whether it was trained as a trial: then it is refused where the champion is none.
+        Whether it was trained as a trial: then it is refused where the champion is none. One that
+        was trained in full is judged by the minimum alone where the champion is a trial.
     evidence : callable, optional
         Asked for a champion that carries no evidence: its predictions on the challenger's held-out
         rows, or None. What was held out from its training, nobody can say.
@@ -152,7 +153,10 @@ def judge(
     if champion is None:
         return compare(gate, task, challenger, None)
     carried = read_carried(registry, champion)
-    if trial and not (carried is not None and carried.manifest.trial):
+    champion_is_trial = carried is not None and carried.manifest.trial
+    if champion_is_trial and not trial:
+        return compare(gate, task, challenger, None)
+    if trial and not champion_is_trial:
         return _unjudged(
             gate, f"it was trained as a trial, and version {against} was trained in full", against
         )
