@@ -206,6 +206,7 @@ def _orphaned(home: Path) -> str:
     return ended.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_server_that_starts_knows_which_trainings_were_cut_off(server, tmp_path):
     job_id = _orphaned(tmp_path)
     process = server.store.read(job_id).process
@@ -238,6 +239,7 @@ def test_a_training_that_outlives_its_server_is_seen_to_its_end_by_the_next_one(
     assert server.events[0] == f"training {job_id} runs on, begun by a server before this one"
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_ends_a_training_that_it_took_over(server, tmp_path):
     job_id = _orphaned(tmp_path)
 

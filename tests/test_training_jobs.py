@@ -22,6 +22,7 @@ from fake_server import FakeFollower, Server, serving
 from greenroom.job_store import JobStore
 from greenroom.worker_process import COMMAND
 from keep_alive import post, under_load
+from scraped import single
 
 TRAIN = (sys.executable, "-P", str(Path(__file__).with_name("fake_training.py")))
 APP_FILE = """
@@ -189,6 +190,11 @@ def test_what_is_promoted_is_served_when_the_answer_comes(follower):
             answer = await train(server, "promote")
             assert answer.json()["outcome"] == "promoted"
             assert (await server.get("/model/info"))["model_version"] == "2"
+            failed = await train(server, "fail")
+            assert (failed.status_code, "data/x.csv is not there" in failed.text) == (500, True)
+            text = (await server.client.get(f"{server.url}/metrics")).text
+            assert single(text, "greenroom_training_jobs_total", state="done") == 1
+            assert single(text, "greenroom_training_jobs_total", state="failed") == 1
 
     run(scenario())
 

@@ -15,6 +15,8 @@ from greenroom.training_route import TrainingPlan
 from sample_app import write_app, write_rows
 from test_training import _download, _train
 
+pytestmark = pytest.mark.slow
+
 NAME = "trial-sample"
 
 

@@ -30,7 +30,7 @@ from greenroom.timestamps import timestamp_now
 from greenroom.training_route import TrainingPlan
 from greenroom.worker_process import ending
 
-__all__ = ["Jobs", "plan_options", "train_command"]
+__all__ = ["Jobs", "plan_options", "train_command", "underway"]
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Jobs:
                 return held
             running = self._store.running()
             if (running is not None and lives(running.process)) or time.monotonic() > until:
-                raise _underway(running)
+                raise underway(running)
             await asyncio.sleep(RELEASE_S / 20)
 
     async def ended(self, job_id: str, *, leaving: Callable[[], bool] = lambda: False) -> Job:
@@ -311,7 +311,8 @@ def _failed(job: Job, problem: str) -> Job:
     return msgspec.structs.replace(job, state="failed", ended_at=timestamp_now(), problem=problem)
 
 
-def _underway(job: Job | None) -> TrainingUnderway:
+def underway(job: Job | None) -> TrainingUnderway:
+    """Return the refusal of a training while another one runs."""
     which = f"training {job.id} is running, since {job.began_at}" if job else "a training runs"
     return TrainingUnderway(
         f"{which}, and one runs at a time", advice="ask for it again when that one is over"

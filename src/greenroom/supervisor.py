@@ -150,6 +150,7 @@ class Supervisor:
             train,
             on_event=on_event,
             on_promoted=self.reload,
+            on_ended=lambda job: self._instruments.training_ended(job.state),
         )
         self._reread = reread or (lambda: settings)
         self._service = ErrandService(self._pursuit, self._jobs, registry_errands)
