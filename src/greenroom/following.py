@@ -2,7 +2,8 @@
 
 Each model names what it serves with one selector, and that alone decides. What it names is
 downloaded into the model store and verified before anybody hears of it; where that fails, or the
-registry is away, what was selected before goes on. Loading versions is
+registry is away, what was selected before goes on; a fallback file, where a target has one, stands
+in for what cannot be had either way, and never for what is not selected. Loading versions is
 :mod:`greenroom.inference`'s business, and bringing them to all workers the supervisor's.
 
 Any number of targets costs one call a poll: the search for all registered models is taken as a hint
@@ -34,6 +35,7 @@ from greenroom.deployments import (
     with_problems,
 )
 from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable, VersionCorrupt
+from greenroom.fallback import Fallback
 from greenroom.fetching import fetch, provenance_of, require_whole
 from greenroom.followed import ANOTHER, Followed, Rejection
 from greenroom.generation import Deployment
@@ -115,12 +117,15 @@ class Follower:
             self._follow(target)
 
     def restore(self) -> tuple[Deployment, ...]:
-        """Return what was served last, from the store alone; every file of it is verified."""
+        """Return what was served last, from the store alone; every file of it is verified.
+
+        Fallback files are left aside: the registry is asked first.
+        """
         with self._lock:
             self._follow_new(found.name for found in self._store.recall_all(Deployment).values())
             for followed in self._followed:
                 followed.accepted = followed.offered = self._restored(followed)
-            return self._deployments()
+            return tuple(followed.offered for followed in self._followed)
 
     def poll(self, *, force: bool = False) -> Poll:
         """Ask the registry what is selected, and bring what is new into the store.
@@ -136,6 +141,8 @@ class Follower:
         """
         with self._lock:
             unfinished = False
+            if force:
+                self._look_again()
             try:
                 models = {model.name: model for model in self._registry.registered_models()}
                 self._follow_new(models)
@@ -156,12 +163,15 @@ class Follower:
         """
         with self._lock:
             for followed, deployment in self._matched(deployments):
+                if deployment.from_fallback:
+                    continue  # nobody selected it
                 followed.accepted = deployment
                 lasting = with_problems(deployment)
                 if lasting != followed.remembered:
                     self._store.remember(followed.target.route, lasting)
                     followed.remembered = lasting
             kept = [one for two in self._followed for one in (two.accepted, two.offered)]
+            kept += deployments
             in_use = {one.serving.digest for one in kept if one.serving is not None}
             self._store.prune(self._keep_versions, in_use)
 
@@ -173,7 +183,9 @@ class Follower:
         """
         with self._lock:
             for followed, rejected in self._matched([deployment]):
-                if rejected.serving is not None:
+                if rejected.from_fallback and followed.fallback is not None:
+                    followed.fallback.rejected(problem)
+                elif rejected.serving is not None:
                     self._reject(followed, rejected.serving, rejected.compiled, problem)
 
     def _reject(
@@ -197,7 +209,15 @@ class Follower:
 
     def _follow(self, target: Target) -> None:
         nothing = no_deployment(target, _UNASKED)
-        self._followed.append(Followed(target, nothing, nothing))
+        followed = Followed(target, nothing, nothing)
+        if target.fallback_path:
+            followed.fallback = Fallback(target, self._store, self._registry.uri)
+        self._followed.append(followed)
+
+    def _look_again(self) -> None:
+        for followed in self._followed:
+            if followed.fallback is not None:
+                followed.fallback.look_again()
 
     def _follow_new(self, names: Iterable[str]) -> None:
         """Follow those of the registered models that are to be, and are not yet."""
@@ -342,16 +362,22 @@ class Follower:
         self._registry_is("unavailable", str(error))
         for followed in self._followed:
             if followed.accepted.serving is None and followed.checked_at_s is None:
-                followed.offered = no_deployment(
-                    followed.target, error.message, error.advice or _START
-                )
+                nothing = no_deployment(followed.target, error.message, error.advice or _START)
+                followed.offered = replace(nothing, selected=followed.accepted.selected)
 
     def _registry_is(self, state: Literal["healthy", "unavailable"], problem: str = "") -> None:
         since = self._status.since if self._status.state == state else instant(time.time())
         self._status = replace(self._status, state=state, since=since, problem=problem)
 
     def _deployments(self) -> tuple[Deployment, ...]:
-        return tuple(followed.offered for followed in self._followed)
+        return tuple(map(self._deployment, self._followed))
+
+    def _deployment(self, followed: Followed) -> Deployment:
+        """Return what is offered, or the fallback in its place."""
+        still_asking = followed.checked_at_s is None and self._status.state == "healthy"
+        if followed.fallback is None or still_asking:
+            return followed.offered
+        return followed.fallback.instead_of(followed.offered)
 
     def _matched(self, deployments: Sequence[Deployment]) -> Iterator[tuple[Followed, Deployment]]:
         by_route = {followed.target.route: followed for followed in self._followed}

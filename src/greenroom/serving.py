@@ -34,7 +34,7 @@ from greenroom.deadlines import Deadlines
 from greenroom.entrance import build_entrance
 from greenroom.error_replies import HttpRefusal, scoring_error_reply
 from greenroom.exposition import OWN_PREFIX, Exposition
-from greenroom.headers import require_post
+from greenroom.headers import require_post, source_headers
 from greenroom.inference import Engine
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.messages import Reply, read_body, send_reply
@@ -272,7 +272,7 @@ class Server:
                 read = partial(read_body, headers, receive, self._max_body_bytes)
                 body = await self._scoring.score(served, visit.method, headers, read)
                 if body is not None:
-                    await send_reply(counted, Reply(200, body))
+                    await send_reply(counted, Reply(200, body, source_headers(served.deployment)))
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
             told = scoring_error_reply(error, request_id=visit.request_id or new_prediction_id())

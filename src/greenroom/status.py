@@ -6,20 +6,25 @@ computed from requests; counting those is the metrics' business.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
+
+FALLBACK: Final = "fallback"
+"""What everything that shows a version out of a fallback file calls its stage and its source."""
 
 
 class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The version of a model that answers at the moment.
 
     ``stage`` is what the selector calls it: ``Production``, or the version's own stage where the
-    selector is an alias, ``latest`` or a number.
+    selector is an alias, ``latest`` or a number. Of a version whose ``source`` is the fallback file
+    nobody knows whether it is selected; its stage is ``fallback``.
     """
 
     version: str
     stage: str
+    source: Literal["registry", "fallback"] = "registry"
     run_id: str = ""
     model_uri: str = ""
     digest: str = ""

@@ -90,6 +90,8 @@ def _show(release: Release) -> None:
         say(f"outcome  {model.name}: {words[release.outcome]}")
     for reason in release.reasons:
         say(f"gate     {reason}")
+    if release.fallback_path:
+        say(f"fallback {release.fallback_path} holds version {release.version}")
 
 
 def _show_scores(release: Release) -> None:
