@@ -239,9 +239,7 @@ def test_a_file_of_another_model_is_refused(registry, start, path, version):
         (builders.COLUMNS[0], Column("b", "integer", request_name="B")),
     ],
 )
-def test_a_file_that_takes_other_requests_than_the_app_is_refused(
-    registry, start, target, columns
-):
+def test_a_file_that_takes_other_requests_than_the_app_is_refused(registry, start, target, columns):
     registry.failure = DOWN
     found = served(start(replace(target, request=columns)))
     assert found.serving is None
@@ -271,9 +269,7 @@ def test_a_copy_that_was_harmed_in_the_store_is_taken_from_the_file_again(
     ModelStore(tmp_path / "store").verify(again.serving.digest)
 
 
-def test_its_version_stays_in_the_store_as_long_as_it_answers(
-    registry, target, tmp_path, version
-):
+def test_its_version_stays_in_the_store_as_long_as_it_answers(registry, target, tmp_path, version):
     registry.failure = DOWN
     store = ModelStore(tmp_path / "store")
     follower = Follower(registry, store, [target], keep_versions=1)
@@ -291,9 +287,7 @@ def test_its_version_stays_in_the_store_as_long_as_it_answers(
         store.verify(found.serving.digest)
 
 
-def test_a_file_that_is_written_while_the_registry_is_away_is_found(
-    registry, start, path, version
-):
+def test_a_file_that_is_written_while_the_registry_is_away_is_found(registry, start, path, version):
     registry.failure = DOWN
     path.unlink()
     follower = start()

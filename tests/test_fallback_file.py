@@ -30,7 +30,9 @@ VERSION = ModelVersion("m", "3", run_id="r3", source="models:/m-3", created_at_m
 def version(tmp_path_factory):
     rows = builders.numbers()
     directory = tmp_path_factory.mktemp("version") / "3"
-    return fitted(directory, builders.COLUMNS, rows, builders.classifier(rows), builders.labels(rows))
+    return fitted(
+        directory, builders.COLUMNS, rows, builders.classifier(rows), builders.labels(rows)
+    )
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_each_of_the_three_files_is_needed_and_a_missing_one_is_named(path, whic
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"version": 3}'])
 def test_a_sidecar_that_makes_no_sense_is_refused(path, content):
     sidecar_path(path).write_bytes(content)
-    with pytest.raises(VersionCorrupt, match="the sidecar .* cannot be read"):
+    with pytest.raises(VersionCorrupt, match=r"the sidecar .* cannot be read"):
         read_sidecar(path)
 
 

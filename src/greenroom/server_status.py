@@ -123,6 +123,8 @@ def registry_line(registry: RegistryStatus) -> str:
         return f"MLflow answers at {registry.uri}"
     if registry.state == "starting":
         return f"MLflow is starting at {registry.uri}"
+    if registry.state == "disabled":
+        return "MLflow is not asked: mlflow_enabled is false"
     return registry.problem or f"Failed to connect to MLflow at {registry.uri}"
 
 

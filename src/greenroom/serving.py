@@ -51,6 +51,7 @@ from greenroom.site import Site
 from greenroom.status import Status
 from greenroom.traffic import CountedSend, Routed, Traffic, note_error
 from greenroom.visits import Visit
+from greenroom.vitals import read_vitals
 
 __all__ = ["Server", "build_asgi"]
 
@@ -168,6 +169,7 @@ class Server:
             models=self._routing.current,
             status=status,
             reload=reload,
+            vitals=partial(read_vitals, instruments.memory),
             metrics=metrics.write,
             first_use=first_use,
             routes=app.routes if app else (),

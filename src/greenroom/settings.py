@@ -37,6 +37,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ".greenroom"
     )
     tracking_uri: Annotated[str, Meta(description="The MLflow server.")] = "http://127.0.0.1:5000"
+    mlflow_enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether the registry is asked at all; if not, the fallback file alone is "
+            "served."
+        ),
+    ] = True
     host: Annotated[str, Meta(description="The address that the server listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="The port that the server listens on.")] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="How many worker processes serve.")] = 1

@@ -38,6 +38,7 @@ from greenroom.served_model import FirstUse, ServedModel
 from greenroom.status import Status
 from greenroom.traffic import note_error
 from greenroom.visits import Visit
+from greenroom.vitals import Vitals
 
 __all__ = ["Site"]
 
@@ -68,6 +69,8 @@ class Site:
         Returns the server's status.
     reload : callable
         Has the registry asked, and returns when all workers serve what it selects.
+    vitals : callable
+        Returns how the server is doing; None before that is known.
     metrics : callable
         ``Accept -> text and content type`` of the server's metrics; called in a thread.
     first_use : callable
@@ -89,6 +92,7 @@ class Site:
         models: Callable[[], LoadedGeneration],
         status: Callable[[], Status],
         reload: Callable[[], Awaitable[Status]],
+        vitals: Callable[[], Vitals | None],
         metrics: Callable[[str], tuple[bytes, str]],
         first_use: FirstUse,
         routes: Sequence[apps.Route],
@@ -102,6 +106,7 @@ class Site:
         self._models = models
         self._status = status
         self._reload = reload
+        self._vitals = vitals
         self._write_metrics = metrics
         self._first_use = first_use
         self._described: tuple[tuple[int, frozenset[str]], bytes] | None = None
@@ -228,7 +233,7 @@ class Site:
         return pages.root(self._status())
 
     async def _health(self, _: Request) -> Page:
-        return pages.health(self._status())
+        return pages.health(self._status(), self._vitals())
 
     async def _live(self, _: Request) -> Page:
         return pages.live()

@@ -24,7 +24,7 @@ from greenroom.callers import require_tokens
 from greenroom.control import Answer, Ask, CommittedGeneration, WorkerSetup
 from greenroom.errors import GreenroomError, ProcessError
 from greenroom.following import Follower
-from greenroom.instruments import SupervisorInstruments
+from greenroom.instruments import SupervisorInstruments, read_totals
 from greenroom.listening import listen, refuse_open
 from greenroom.pursuit import Pursuit
 from greenroom.rolling_restart import RollingRestart
@@ -35,6 +35,7 @@ from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.swap import Outcome
 from greenroom.tls import require_certificate
+from greenroom.vitals import Sampler, watch
 from greenroom.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,7 @@ class Supervisor:
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
+                asyncio.create_task(self._watched()),
                 asyncio.create_task(self._stop.wait()),
             ]
             try:
@@ -281,6 +283,11 @@ class Supervisor:
             log.exception("the registry could not be followed")
             answer = _refusal(ask, ProcessError(f"the reload failed: {type(error).__name__}"))
         worker.send(answer)
+
+    async def _watched(self) -> None:
+        instruments = self._instruments
+        sampler = Sampler(lambda: read_totals(instruments.memory), Path(self.settings.home))
+        await watch(sampler, self._home, instruments.sampled, self._pursuit.show_folder)
 
     def _count_workers(self) -> None:
         living = self._rollout.crew.living.values()

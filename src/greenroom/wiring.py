@@ -67,6 +67,7 @@ def follow(
         build_store(settings),
         targets,
         keep_versions=settings.keep_versions,
+        asks=settings.mlflow_enabled,
         discover=discover,
     )
 
