@@ -316,3 +316,16 @@ def test_a_version_that_is_still_to_be_asked_about_is_waited_for(registry, start
     poll = follower.poll()
     assert poll.unfinished
     assert poll.deployments[1].serving is None
+
+
+def test_where_the_registry_is_not_to_be_asked_the_file_answers_and_nothing_is_wrong(
+    registry, start, target, clock
+):
+    registry.add(1, stage="Production")
+    store = start()._store
+    follower = Follower(registry, store, [target], keep_versions=3, asks=False, clock_s=clock)
+    follower.restore()
+    found = served(follower)
+    assert found.from_fallback
+    assert found.problems == ()
+    assert not registry.calls
