@@ -10,6 +10,7 @@ import pytest
 
 from greenroom.protocol_endpoints import ENDPOINTS
 from greenroom.status import RegistryStatus
+from greenroom.vitals import Vitals
 from servers import FakeServer, nothing_served, served, with_status
 
 PAGE = Path(__file__).parents[1] / "docs" / "http-api.md"
@@ -35,7 +36,8 @@ def server(when):
     registry = RegistryStatus(
         uri="http://mlflow:5000", state="healthy", since="2026-11-21T04:47:55.000Z"
     )
-    return FakeServer([model], registry=registry)
+    vitals = Vitals(1250, 0.000_412, 0.000_35, 0.001_9, 412e6, 3.5, 51e9, 80e9)
+    return FakeServer([model], registry=registry, vitals=vitals)
 
 
 def lasting(node):

@@ -119,14 +119,14 @@ def test_a_version_that_is_not_shown_any_more_leaves_no_negative_number(
 
 def test_memory_processor_and_disk_are_those_of_the_server(sampler, supervisor, clock, tmp_path):
     worker(supervisor)
-    sampler.sample()
+    assert math.isnan(sampler.sample().cpu_percent)
     clock.now_s += 1
     began = os.times()
     while os.times().user + os.times().system - began.user - began.system < 0.05:
         sum(range(1000))
     found = sampler.sample()
     assert found.memory_bytes > 10_000_000
-    assert 4 <= found.cpu_percent < 1_000
+    assert 4 <= found.cpu_percent < 200
     disk = shutil.disk_usage(tmp_path)
     assert found.disk_total_bytes == disk.total
     assert 0 < found.disk_free_bytes <= disk.total

@@ -24,7 +24,7 @@ from greenroom.background import in_background
 from greenroom.counters import CounterMemory
 from greenroom.instruments import ANSWERS, LATENCY_BOUNDS, VITALS, Totals
 
-INTERVAL_S: Final = 10.0
+INTERVAL_S: Final = 5.0
 """How often they are taken."""
 
 WINDOW_S: Final = 300.0
@@ -141,7 +141,7 @@ class Sampler:
         self._clock_s = clock_s
         self._before: deque[tuple[float, _Histogram]] = deque([(clock_s(), _NOTHING)])
         self._used: dict[int, float] = {}
-        self._used_at_s = clock_s()
+        self._used_at_s: float | None = None
 
     def sample(self) -> Vitals:
         """Take them."""
@@ -178,12 +178,14 @@ class Sampler:
         used = {pid: usage for pid, usage in found.items() if usage is not None}
         if not used:
             return math.nan, math.nan
-        seconds = sum(usage.cpu_s - self._used.get(pid, 0.0) for pid, usage in used.items())
-        elapsed_s = now_s - self._used_at_s
-        self._used = {pid: usage.cpu_s for pid, usage in used.items()}
-        self._used_at_s = now_s
         memory_bytes = float(sum(usage.resident_bytes for usage in used.values()))
-        return memory_bytes, 100 * seconds / elapsed_s if elapsed_s > 0 else math.nan
+        # A process that is new has used all that it has since then.
+        seconds = sum(usage.cpu_s - self._used.get(pid, 0.0) for pid, usage in used.items())
+        before_s, self._used_at_s = self._used_at_s, now_s
+        self._used = {pid: usage.cpu_s for pid, usage in used.items()}
+        if before_s is None or now_s <= before_s:
+            return memory_bytes, math.nan
+        return memory_bytes, 100 * seconds / (now_s - before_s)
 
     def _disk(self) -> tuple[float, float]:
         try:
