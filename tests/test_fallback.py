@@ -329,3 +329,20 @@ def test_where_the_registry_is_not_to_be_asked_the_file_answers_and_nothing_is_w
     assert found.from_fallback
     assert found.problems == ()
     assert not registry.calls
+
+
+def test_what_went_from_the_store_while_it_was_not_used_is_taken_from_the_file_again(
+    registry, target, tmp_path
+):
+    registry.failure = DOWN
+    store = ModelStore(tmp_path / "store")
+    follower = Follower(registry, store, [target], keep_versions=1)
+    digest = served(follower).serving.digest
+    registry.failure = None
+    registry.add(10, stage="Production")
+    selected = served(follower)
+    assert not store.path(digest).exists()
+    registry.failure = DOWN
+    follower.rejected(selected, "its files were harmed")
+    assert served(follower).serving.digest == digest
+    assert store.verify(digest)

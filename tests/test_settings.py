@@ -118,3 +118,22 @@ def test_the_tokens_file_is_in_the_home_folder_and_certificates_in_the_apps(tmp_
     elsewhere = read(tmp_path, options={"tokens_file": "/run/secrets/tokens.json"})
     assert elsewhere.tokens_file == "/run/secrets/tokens.json"
     assert read(tmp_path).ssl_certfile == ""
+
+
+def test_a_fallback_file_is_in_the_apps_folder_where_it_is_not_said_elsewhere(tmp_path):
+    (tmp_path / "greenroom.yaml").write_text(
+        "models: {m: {fallback_path: models/model.pkl}, n: {fallback_path: /srv/n.pkl}, o: {}}"
+    )
+    models = read(tmp_path).models
+    assert models["m"].fallback_path == str(tmp_path / "models" / "model.pkl")
+    assert models["n"].fallback_path == "/srv/n.pkl"
+    assert models["o"].fallback_path == ""
+
+
+def test_a_documented_variable_names_the_fallback_file(tmp_path):
+    settings = read(
+        tmp_path,
+        environment={"MODEL_PATH": "other/model.pkl"},
+        documented={"MODEL_PATH": "models.m.fallback_path"},
+    )
+    assert settings.models["m"].fallback_path == str(tmp_path / "other" / "model.pkl")

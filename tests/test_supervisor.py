@@ -535,3 +535,43 @@ def test_what_the_store_could_not_remember_is_tried_again_and_served_meanwhile(
             assert set(full.accepted_versions) == {"1"}
 
     run(scenario())
+
+
+def test_where_a_fallback_answers_the_registry_is_asked_again_soon(
+    follower: FakeFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenroom.pursuit.AWAY_INTERVAL_S", 0.05)
+    selected = follower.select("1")
+    serving_now = msgspec.structs.replace(selected.serving, source="fallback")
+    follower.selected = msgspec.structs.replace(selected, serving=serving_now)
+
+    async def scenario() -> None:
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.joined(1)
+            polls = follower.polls
+            await server.until(lambda: follower.polls >= polls + 3)
+            follower.select("2")
+            await server.until(lambda: "2" in follower.accepted_versions)
+            polls = follower.polls
+            await asyncio.sleep(0.3)
+            assert follower.polls == polls
+
+    run(scenario())
+
+
+def test_a_reload_where_the_registry_is_not_to_be_asked_is_no_failure(
+    follower: FakeFollower,
+) -> None:
+    follower.select("1")
+    follower.registry = RegistryStatus(uri="http://registry", state="disabled")
+
+    async def scenario() -> None:
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.joined(1)
+            follower.select("2")
+            status = await server.supervisor.reload()
+            assert status.health == "healthy"
+            assert status.models[0].serving.version == "2"
+            assert "MLflow is not asked: mlflow_enabled is false" in server.events
+
+    run(scenario())

@@ -83,7 +83,8 @@ class Fallback:
             Whether there is no registry because nobody wants one: then nothing is wrong.
         """
         if offered.serving is not None or not offered.selected:
-            self._since = ""
+            # What lies in the store may go from there while it is not used.
+            self._looked, self._since = None, ""
             return offered
         try:
             found = self.deployment()

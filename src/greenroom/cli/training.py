@@ -10,7 +10,7 @@ import click
 
 from greenroom.cli.context import Project, app_argument, config_option, open_project, who_is_asking
 from greenroom.cli.terminal import note, progress, say, table
-from greenroom.errors import AppError, GreenroomError, NothingSelected
+from greenroom.errors import AppError, GreenroomError, NothingSelected, SettingsError
 
 if TYPE_CHECKING:
     from greenroom.model import Model
@@ -48,6 +48,11 @@ def train(
     from greenroom.wiring import build_registry
 
     project = open_project(app, config=config, generated=generated)
+    if not project.settings.mlflow_enabled:
+        raise SettingsError(
+            "a training is logged to MLflow and registered there, and mlflow_enabled is false",
+            advice="set mlflow_enabled to true for it",
+        )
     models = [project.the_app.model(only)] if only else project.the_app.models
     with build_registry(project.settings) as registry:
         registry.ping()
