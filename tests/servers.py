@@ -16,6 +16,7 @@ from greenroom.errors import NotServing
 from greenroom.gate import Gate
 from greenroom.generation import Deployment
 from greenroom.inference import LoadedGeneration
+from greenroom.instruments import SupervisorInstruments, WorkerInstruments
 from greenroom.manifest import Code, Data, Environment, Manifest
 from greenroom.predictions import Predictions
 from greenroom.reply import ReplyType
@@ -27,6 +28,7 @@ from greenroom.settings import Settings
 from greenroom.split import Split
 from greenroom.status import RegistryStatus, Status, VersionStatus
 from greenroom.task import Task, classification, classification_outputs
+from greenroom.vitals import Vitals
 
 COLUMNS = (
     Column("age", "integer", minimum=0, maximum=120, unit="years", description="The age."),
@@ -164,6 +166,7 @@ class FakeServer:
     errands: Any = None
     n_reads: int = 0
     generation: Any = None
+    vitals: Vitals | None = None
 
     def current(self) -> LoadedGeneration:
         self.n_reads += 1
@@ -201,7 +204,12 @@ class FakeServer:
         self.models, self.number = models, self.number + 1
 
     def asgi(self, **changes: Any) -> Any:
-        given = {"app": self.app, "settings": self.settings, "reload": self.reload, **changes}
+        supervisor = SupervisorInstruments(1)
+        if self.vitals is not None:
+            supervisor.sampled(self.vitals)
+        instruments = WorkerInstruments(supervisor.memory, seat=1)
+        given = {"app": self.app, "settings": self.settings, "reload": self.reload}
+        given |= {"instruments": instruments, **changes}
         given.setdefault("ask", self.ask if self.errands is not None else None)
         return build_asgi(self, self.status, **given)
 

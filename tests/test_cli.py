@@ -147,6 +147,18 @@ def test_no_registry_is_one_line_with_the_documented_words(call, tmp_path, monke
     assert "Failed to connect to MLflow" in errors
 
 
+@pytest.mark.parametrize("command", ["up", "train"])
+def test_what_needs_mlflow_says_that_it_is_switched_off(call, tmp_path, monkeypatch, command):
+    folder = write_app(tmp_path / "off", "off-sample")
+    monkeypatch.setenv("GREENROOM_MLFLOW_ENABLED", "false")
+
+    status, _, errors = call(command, str(folder))
+
+    assert status == 1
+    assert len(_lines(errors)) == 1
+    assert "mlflow_enabled is false" in errors
+
+
 def test_several_wrong_fields_of_an_app_are_all_listed(call, tmp_path):
     folder = write_app(tmp_path / "app", "model")
     text = (folder / "app.py").read_text().replace("folds=3", 'folds=1, route="predict"')

@@ -747,3 +747,69 @@ def test_nobody_asks_a_run_of_greenrooms_own_for_its_scaler(registry, store):
 
     assert (deployment.serving.version, deployment.problems) == ("1", ())
     assert registry.calls["run_has"] == 0
+
+
+def test_a_store_that_vanished_is_one_error_and_what_is_served_goes_on(
+    registry, store, follow, tmp_path
+):
+    registry.add(1, stage="Production")
+    follower = follow()
+    assert served(follower).serving.version == "1"
+    registry.add(2, stage="Production")
+    registry.move(1, "Archived")
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("a file where the folder was")
+    for _ in range(2):
+        (found,) = follower.poll(force=True).deployments
+        assert found.serving.version == "1"
+        assert "cannot be written" in found.problems[0]
+        with pytest.raises(ProcessError, match="cannot be written"):
+            follower.accepted([found])
+
+
+def test_the_models_of_a_server_are_accepted_also_where_the_first_cannot_be_remembered(
+    registry, store, follow, monkeypatch
+):
+    registry.add(1, stage="Production")
+    registry.add(1, "other", stage="Production")
+    follower = follow(target(), target(name="other", route="/other"))
+    poll = follower.poll()
+
+    def full(key, value):
+        raise ProcessError("the model store is full")
+
+    monkeypatch.setattr(store, "remember", full)
+    with pytest.raises(ProcessError):
+        follower.accepted(poll.deployments)
+    registry.failure = unavailable()
+    follower.rejected(poll.deployments[1], "it does not load any more")
+    first, second = follower.poll().deployments
+    assert (first.serving.version, second.serving) == ("1", None)
+
+
+def test_a_registry_that_is_not_to_be_asked_is_not_and_what_was_selected_stays_remembered(
+    registry, store, follow, clock
+):
+    registry.add(1, stage="Production")
+    assert served(follow()).serving.version == "1"
+    registry.calls.clear()
+    apart = Follower(registry, store, [target()], keep_versions=3, asks=False, clock_s=clock)
+    assert apart.restore()[0].serving is None
+    poll = apart.poll(force=True)
+    apart.accepted(poll.deployments)
+    assert poll.registry.state == "disabled"
+    assert poll.deployments[0].reason == "MLflow is not asked what is selected"
+    assert "fallback_path" in poll.deployments[0].advice
+    assert not registry.calls
+    assert follow().restore()[0].serving.version == "1"
+
+
+def test_it_is_told_whether_mlflow_itself_answers_where_the_registry_does_not(registry, follow):
+    follower = follow()
+    registry.failure = unavailable()
+    assert follower.poll().registry.connection == "unavailable"
+    registry.failure = RegistryUnavailable("HTTP 500", mlflow_answers=True)
+    found = follower.poll().registry
+    assert (found.state, found.connection) == ("unavailable", "healthy")
+    registry.failure = None
+    assert follower.poll().registry.connection == "healthy"

@@ -27,6 +27,7 @@ from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
 from greenroom.training_report import TrainedModel, TrainingReport
 from greenroom.transitions import transition
+from greenroom.vitals import Vitals
 from servers import FakeServer, nothing_served, served, with_status
 from test_serving import an_app
 
@@ -154,7 +155,8 @@ def server(when):
     registry = RegistryStatus(
         uri="http://mlflow:5000", state="healthy", since="2026-11-21T04:47:55.000Z"
     )
-    return FakeServer([model], registry=registry)
+    vitals = Vitals(1250, 0.000_412, 0.000_35, 0.001_9, 412e6, 3.5, 51e9, 80e9)
+    return FakeServer([model], registry=registry, vitals=vitals)
 
 
 def lasting(node):

@@ -33,6 +33,7 @@ def test_a_server_that_is_not_there_is_unavailable_within_seconds():
         registry.ping()
     assert str(failed.value).startswith("Failed to connect to MLflow at http://127.0.0.1:9: ")
     assert "MLFLOW_TRACKING_URI" in failed.value.advice
+    assert not failed.value.mlflow_answers
 
 
 def test_a_server_that_does_not_answer_is_given_up_after_the_time_out():
@@ -48,6 +49,23 @@ def test_a_server_that_does_not_answer_is_given_up_after_the_time_out():
             registry.ping()
         assert time.monotonic() - began < 5
         released.set()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "answers"),
+    [
+        (500, {"error_code": "INTERNAL_ERROR", "message": "database is locked"}, True),
+        (503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": ""}, True),
+        (403, b"Permission denied", True),
+        (400, {"error_code": "BAD_REQUEST", "message": "no"}, True),
+        (502, b"<html>Bad gateway", False),
+        (200, b"<html>Something else", False),
+    ],
+)
+def test_it_is_told_whether_mlflow_itself_has_answered(status, content, answers):
+    with against(says(status, content)) as registry, pytest.raises(RegistryError) as failed:
+        registry.ping()
+    assert failed.value.mlflow_answers is answers
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

@@ -200,3 +200,22 @@ def test_a_word_of_a_setting_may_be_in_capitals_in_a_variable(tmp_path, text):
 def test_a_word_that_a_setting_does_not_have_is_named(tmp_path):
     with pytest.raises(SettingsError, match="ENV: Invalid enum value 'test'"):
         read(tmp_path, documented={"ENV": "environment"}, environment={"ENV": "test"})
+
+
+def test_a_fallback_file_is_in_the_apps_folder_where_it_is_not_said_elsewhere(tmp_path):
+    (tmp_path / "greenroom.yaml").write_text(
+        "models: {m: {fallback_path: models/model.pkl}, n: {fallback_path: /srv/n.pkl}, o: {}}"
+    )
+    models = read(tmp_path).models
+    assert models["m"].fallback_path == str(tmp_path / "models" / "model.pkl")
+    assert models["n"].fallback_path == "/srv/n.pkl"
+    assert models["o"].fallback_path == ""
+
+
+def test_a_documented_variable_names_the_fallback_file(tmp_path):
+    settings = read(
+        tmp_path,
+        environment={"MODEL_PATH": "other/model.pkl"},
+        documented={"MODEL_PATH": "models.m.fallback_path"},
+    )
+    assert settings.models["m"].fallback_path == str(tmp_path / "other" / "model.pkl")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 import pytest
 from msgspec.structs import replace
 
 from greenroom.pages import health, ready, root
 from greenroom.status import RegistryStatus, RestartStatus, Status
+from greenroom.vitals import Vitals
 from servers import FakeServer, deployment, nothing_served, served
 
 
@@ -160,3 +162,52 @@ def test_pages_are_sent_with_their_status():
 def test_pages_answer_head_too():
     (reply,) = FakeServer([served()]).requests(("HEAD", "/health", {}))
     assert reply.status_code == 200
+
+
+def test_a_registry_that_nobody_wants_is_not_missed():
+    of = status(WELL, state="disabled")
+    page = health(of)
+    assert (page.document["status"], page.document["problems"]) == ("healthy", [])
+    assert page.document["mlflow_connection"] == page.document["registry_access"] == "disabled"
+
+
+def test_mlflow_may_answer_where_its_registry_does_not():
+    of = status(WELL, state="unavailable", problem="HTTP 500", mlflow_answers=True)
+    page = health(of)
+    assert page.document["status"] == "degraded"
+    assert page.document["mlflow_connection"] == "healthy"
+    assert page.document["registry_access"] == "unavailable"
+
+
+def test_what_is_wrong_with_the_server_itself_degrades_it_and_is_named():
+    of = replace(status(WELL), problems=("the state folder /x cannot be written",))
+    page = health(of)
+    assert (page.document["status"], page.status) == ("degraded", 200)
+    assert page.document["problems"] == ["the state folder /x cannot be written"]
+
+
+def test_response_times_and_resources_are_shown_in_the_units_of_their_names():
+    vitals = Vitals(12, 0.0015, 0.001, 0.0049876, 2e8, 12.345, 5e9, 1e10)
+    page = health(status(WELL), vitals)
+    assert page.document["response_times"] == {
+        "window_seconds": 300,
+        "predictions": 12,
+        "mean_ms": 1.5,
+        "p50_ms": 1.0,
+        "p99_ms": 4.988,
+    }
+    assert page.document["resources"] == {
+        "cpu_percent": 12.3,
+        "memory_bytes": 200_000_000,
+        "disk_free_bytes": 5_000_000_000,
+        "disk_total_bytes": 10_000_000_000,
+    }
+
+
+def test_a_vital_that_is_not_known_is_null():
+    unknown = health(status(WELL), Vitals(0, *[math.nan] * 7)).document
+    assert unknown["response_times"]["predictions"] == 0
+    assert unknown["response_times"]["p99_ms"] is None
+    assert set(unknown["resources"].values()) == {None}
+    before = health(status(WELL)).document
+    assert (before["response_times"], before["resources"]) == (None, None)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import pytest
 
 from fake_server import FakeFollower, serving
 from greenroom import processes
+from greenroom import supervisor as supervisor_module
 from greenroom.errors import ProcessError, RegistryUnavailable, SettingsError, VersionUnloadable
+from greenroom.generation import Deployment
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
 from greenroom.supervisor import Supervisor
+from greenroom.vitals import watch
 
 
 @pytest.fixture
@@ -528,5 +532,101 @@ def test_an_errand_that_cannot_be_done_is_an_error_without_what_it_held(
             async with serving(follower, registry_errands=errands) as server:
                 await server.joined(1)
                 assert await server.get("/list") == {"error": "ProcessError", "message": message}
+
+    run(scenario())
+
+
+def test_a_state_folder_that_cannot_be_written_is_in_the_status_and_requests_go_on(
+    follower: FakeFollower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "watch", partial(watch, interval_s=0.05))
+    home, away = tmp_path / "home", tmp_path / "away"
+
+    async def scenario() -> None:
+        follower.select("1")
+        async with serving(follower, home=home) as server:
+            await server.joined(1)
+            assert server.supervisor.status.problems == ()
+            home.rename(away)
+            home.write_text("a file where the folder was")
+            await server.until(lambda: server.supervisor.status.problems)
+            (problem,) = server.supervisor.status.problems
+            assert f"the state folder {home} cannot be written" in problem
+            assert server.supervisor.status.health == "degraded"
+            assert (await server.get())["version"] == "1"
+            home.unlink()
+            away.rename(home)
+            await server.until(lambda: not server.supervisor.status.problems)
+            assert server.supervisor.status.health == "healthy"
+            assert "the state folder can be written to again" in server.events
+
+    run(scenario())
+
+
+def test_what_the_store_could_not_remember_is_tried_again_and_served_meanwhile(
+    follower: FakeFollower,
+) -> None:
+    class Full(FakeFollower):
+        room = False
+
+        def accepted(self, deployments: tuple[Deployment, ...]) -> None:
+            if not self.room:
+                raise ProcessError("the model store is full")
+            super().accepted(deployments)
+
+    full = Full(follower.folder)
+    full.select("1")
+
+    async def scenario() -> None:
+        async with serving(full) as server:
+            await server.joined(1)
+            assert (await server.get())["version"] == "1"
+            polls = full.polls
+            await server.until(lambda: full.polls > polls + 2)
+            assert server.events.count("the model store is full") == 1
+            assert full.accepted_versions == []
+            full.room = True
+            await server.until(lambda: full.accepted_versions)
+            assert set(full.accepted_versions) == {"1"}
+
+    run(scenario())
+
+
+def test_where_a_fallback_answers_the_registry_is_asked_again_soon(
+    follower: FakeFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenroom.pursuit.AWAY_INTERVAL_S", 0.05)
+    selected = follower.select("1")
+    serving_now = msgspec.structs.replace(selected.serving, source="fallback")
+    follower.selected = msgspec.structs.replace(selected, serving=serving_now)
+
+    async def scenario() -> None:
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.joined(1)
+            polls = follower.polls
+            await server.until(lambda: follower.polls >= polls + 3)
+            follower.select("2")
+            await server.until(lambda: "2" in follower.accepted_versions)
+            polls = follower.polls
+            await asyncio.sleep(0.3)
+            assert follower.polls == polls
+
+    run(scenario())
+
+
+def test_a_reload_where_the_registry_is_not_to_be_asked_is_no_failure(
+    follower: FakeFollower,
+) -> None:
+    follower.select("1")
+    follower.registry = RegistryStatus(uri="http://registry", state="disabled")
+
+    async def scenario() -> None:
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.joined(1)
+            follower.select("2")
+            status = await server.supervisor.reload()
+            assert status.health == "healthy"
+            assert status.models[0].serving.version == "2"
+            assert "MLflow is not asked: mlflow_enabled is false" in server.events
 
     run(scenario())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from greenroom.app_loading import load_app
-from greenroom.errors import DataMissing, NotInRegistry
+from greenroom.errors import DataMissing, NotInRegistry, ProcessError
 from greenroom.evidence import read_holdout, read_reference
+from greenroom.fallback_file import read_sidecar, unpack_fallback
 from greenroom.manifest import HOLDOUT_FILE, REFERENCE_FILE, read_manifest
 from greenroom.promotion import history
 from greenroom.registry import Registry
@@ -53,10 +55,20 @@ def _download(registry: Registry, name: str, version: str, folder: Path) -> Path
     return folder
 
 
+FALLBACK = "models/model.pkl"
+
+
+def keep_fallback(folder: Path, model: str) -> None:
+    """Set a fallback file for an app's model."""
+    settings = {"models": {model: {"fallback_path": FALLBACK}}}
+    (folder / "greenroom.yaml").write_text(json.dumps(settings), encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, registry: Registry):
     """One training of the sample app, which several tests look at; nobody changes it."""
     folder = write_app(tmp_path_factory.mktemp("trained") / "app", "trained-sample")
+    keep_fallback(folder, "trained-sample")
     release = _train(folder, registry)
     version = _download(
         registry, "trained-sample", release.version, tmp_path_factory.mktemp("version")
@@ -75,6 +87,29 @@ def test_a_first_training_is_promoted_and_its_evidence_stands_in_the_history(tra
     assert [
         version.version for version in registry.resolve("trained-sample", PRODUCTION).versions
     ] == ["1"]
+
+
+def test_a_training_keeps_its_version_in_the_fallback_file_too(trained, registry, tmp_path):
+    folder, release, version = trained
+
+    path = folder / FALLBACK
+    sidecar = read_sidecar(path)
+    unpack_fallback(path, sidecar, tmp_path)
+    assert release.fallback_path == str(path)
+    assert (sidecar.name, sidecar.version) == ("trained-sample", release.version)
+    assert sidecar.digest == directory_digest(version) == directory_digest(tmp_path)
+    assert sidecar.run_id == registry.version("trained-sample", release.version).run_id
+    assert load_runtime(tmp_path).kind == "compiled"
+
+
+def test_a_fallback_file_that_cannot_be_written_leaves_the_version_registered(registry, tmp_path):
+    folder = write_app(tmp_path / "app", "unwritable-sample")
+    keep_fallback(folder, "unwritable-sample")
+    (folder / "models").write_text("a file where the folder should be")
+
+    with pytest.raises(ProcessError, match="unwritable-sample version 1 is registered, and the"):
+        _train(folder, registry)
+    assert [one.version for one in registry.versions("unwritable-sample")] == ["1"]
 
 
 def test_a_version_carries_what_serving_and_the_gate_need(trained):
@@ -190,6 +225,7 @@ def test_training_twice_on_the_same_data_gives_the_same_figures_and_predictions(
 
 def test_a_candidate_below_the_minimum_is_refused_and_production_is_unchanged(registry, tmp_path):
     folder = write_app(tmp_path / "app", "refused-sample")
+    keep_fallback(folder, "refused-sample")
     assert _train(folder, registry).outcome == "promoted"
     write_app(folder, "refused-sample", minimum=0.999)
     other = tmp_path / "strict"
@@ -197,7 +233,8 @@ def test_a_candidate_below_the_minimum_is_refused_and_production_is_unchanged(re
 
     release = _train(other, registry)
 
-    assert release.outcome == "refused"
+    assert (release.outcome, release.fallback_path) == ("refused", "")
+    assert read_sidecar(folder / FALLBACK).version == "1"
     assert "0.999" in release.reasons[0]
     assert [one.version for one in registry.resolve("refused-sample", PRODUCTION).versions] == ["1"]
     assert [one.action for one in history(registry, "refused-sample")] == ["promotion", "refusal"]
@@ -215,6 +252,7 @@ def test_with_latest_a_refused_candidate_is_not_registered(registry, tmp_path):
 
 def test_the_same_data_code_and_seed_are_not_trained_again_when_the_app_says_so(registry, tmp_path):
     folder = write_app(tmp_path / "app", "unchanged-sample", retrain="when changed")
+    keep_fallback(folder, "unchanged-sample")
     assert _train(folder, registry).version == "1"
 
     again = _train(folder, registry)

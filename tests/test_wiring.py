@@ -279,3 +279,16 @@ def test_a_server_that_is_meant_to_be_as_it_is_may_listen(
     supervisor.bind()
     assert supervisor.address[1] != 0
     supervisor._listener.close()
+
+
+def test_a_target_knows_its_fallback_file_and_what_it_has_to_fit() -> None:
+    settings = Settings(models={"one": ModelSettings(fallback_path="/srv/one.pkl")})
+    one, two = app_targets(APP, settings)
+    assert (one.fallback_path, two.fallback_path) == ("/srv/one.pkl", "")
+    assert (one.request, one.task) == ((Column("x"),), "regression")
+
+
+def test_without_an_app_a_fallback_file_only_has_to_be_of_the_model() -> None:
+    settings = Settings(models={"iris": ModelSettings(fallback_path="/srv/iris.pkl")})
+    target = registered_target("iris", settings)
+    assert (target.fallback_path, target.request, target.task) == ("/srv/iris.pkl", (), "")

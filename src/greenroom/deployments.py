@@ -44,6 +44,10 @@ class Target:
         Whether nothing is wrong where nothing is selected.
     preprocessing : str
         The artifact of a run without which a version of another trainer is not whole.
+    fallback_path : str
+        The fallback file; empty where there is none.
+    request, task
+        What the app's clients send, and what its model does: what a fallback file has to fit.
     """
 
     model: str
@@ -53,6 +57,9 @@ class Target:
     declared: tuple[Column, ...] = ()
     optional: bool = False
     preprocessing: str = ""
+    fallback_path: str = ""
+    request: tuple[Column, ...] = ()
+    task: str = ""
 
 
 def chosen_version(served: Deployment, selected: Sequence[ModelVersion]) -> ModelVersion | None:
@@ -126,7 +133,8 @@ def nothing_selected(target: Target, model: RegisteredModel | None) -> Deploymen
     if model is not None and model.latest_versions:
         promote = f"`greenroom promote {shlex.quote(name)}`"
         advice = f"promote a version with {promote}" if selector.movable else "select another one"
-    return no_deployment(target, f"No model {what}: {name} {without}", advice)
+    found = no_deployment(target, f"No model {what}: {name} {without}", advice)
+    return replace(found, selected=False)
 
 
 def problems_of(

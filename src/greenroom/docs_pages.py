@@ -112,6 +112,7 @@ def _predict_operation(name: str, served: ServedModel, *, scoring: bool) -> Pred
             "model_name": deployment.name,
             "model_version": serving.version,
             "model_stage": serving.stage,
+            "model_source": serving.source,
         },
         scoring=scoring,
     )

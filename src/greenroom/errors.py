@@ -160,7 +160,14 @@ class DataMissing(DataError):
 
 
 class RegistryError(GreenroomError):
-    """The model registry refused a call, or answered something that makes no sense."""
+    """The model registry refused a call, or answered something that makes no sense.
+
+    ``mlflow_answers`` says whether it was MLflow itself that refused.
+    """
+
+    def __init__(self, message: str, *, advice: str = "", mlflow_answers: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.mlflow_answers = mlflow_answers
 
 
 class RegistryUnavailable(RegistryError):

@@ -119,7 +119,7 @@ class Exposition:
         yield _single(
             f"{self._prefix}_mlflow_connection_status",
             "Whether the MLflow server answers: 1, or 0.",
-            _is_up(status),
+            float(status.registry.connection == "healthy"),
         )
 
 

@@ -40,7 +40,7 @@ def fetch(registry: Registry, store: ModelStore, version: ModelVersion) -> str:
     expected = version.tags.get(DIGEST_TAG, "")
     provenance = provenance_of(registry, version)
     known = expected or store.find(provenance)
-    if known and _verified(store, known):
+    if known and verified(store, known):
         return known
     with store.staging() as folder:
         _download(registry, version, folder)
@@ -92,7 +92,7 @@ def provenance_of(registry: Registry, version: ModelVersion) -> Provenance:
     )
 
 
-def _verified(store: ModelStore, digest: str) -> bool:
+def verified(store: ModelStore, digest: str) -> bool:
     """Whether the store has a version as it was downloaded; one that is not so is removed."""
     try:
         store.verify(digest)

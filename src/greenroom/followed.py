@@ -10,6 +10,7 @@ from typing import Final
 
 from greenroom.deployments import Target, no_deployment, with_problems
 from greenroom.errors import GreenroomError
+from greenroom.fallback import Fallback
 from greenroom.generation import Deployment
 from greenroom.model_store import Provenance
 from greenroom.registered import ModelVersion, RegisteredModel
@@ -38,8 +39,9 @@ class Rejection:
 class Followed:
     """What is known about one target.
 
-    ``accepted`` is what all workers serve, ``offered`` what the last poll found; ``chosen``,
-    ``problems`` and ``latest_versions`` are what the registry last said.
+    ``accepted`` is what all workers serve of what the registry selected, ``offered`` what the last
+    poll found of it; ``chosen``, ``problems`` and ``latest_versions`` are what the registry last
+    said. A ``fallback`` stands in where neither can be had.
     """
 
     target: Target
@@ -53,6 +55,7 @@ class Followed:
     fetched: tuple[Provenance, str] | None = None
     failed: tuple[Provenance, float, GreenroomError] | None = None
     rejection: Rejection | None = None
+    fallback: Fallback | None = None
 
     def changed(self, model: RegisteredModel | None) -> bool:
         """Whether the registry shows that what is selected may have changed.

@@ -2,7 +2,8 @@
 
 Each model names what it serves with one selector, and that alone decides. What it names is
 downloaded into the model store and verified before anybody hears of it; where that fails, or the
-registry is away, what was selected before goes on. Loading versions is
+registry is away, what was selected before goes on; a fallback file, where a target has one, stands
+in for what cannot be had either way, and never for what is not selected. Loading versions is
 :mod:`greenroom.inference`'s business, and bringing them to all workers the supervisor's.
 
 Any number of targets costs one call a poll: the search for all registered models is taken as a hint
@@ -13,12 +14,11 @@ models a poll.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -30,10 +30,10 @@ from greenroom.deployments import (
     no_deployment,
     nothing_selected,
     problems_of,
-    runtime_of,
     with_problems,
 )
-from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable, VersionCorrupt
+from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable
+from greenroom.fallback import Fallback
 from greenroom.fetching import fetch, provenance_of, require_whole
 from greenroom.followed import ANOTHER, Followed, Rejection
 from greenroom.generation import Deployment
@@ -41,7 +41,8 @@ from greenroom.manifest import read_manifest
 from greenroom.model_store import DIGEST_TAG, ModelStore
 from greenroom.registered import ModelVersion, RegisteredModel
 from greenroom.registry import Registry
-from greenroom.status import RegistryStatus, VersionStatus
+from greenroom.restoring import restored
+from greenroom.status import RegistryState, RegistryStatus, VersionStatus
 
 __all__ = ["BUDGET_S", "MOST_RECHECKS", "RECHECK_S", "Follower", "Poll", "Target"]
 
@@ -55,7 +56,11 @@ alone for longest. So many models do not all fall due at once, and a quiet poll 
 BUDGET_S: Final = 5.0
 """How long a poll looks for what is new before it returns what it has."""
 
-_UNASKED: Final = "MLflow has not been asked yet what is selected"
+_UNASKED: Final = ("MLflow has not been asked yet what is selected", "")
+_DISABLED: Final = (
+    "MLflow is not asked what is selected",
+    "set mlflow_enabled to true, or the model's fallback_path",
+)
 _START: Final = "start it, or set MLFLOW_TRACKING_URI"
 
 
@@ -86,6 +91,8 @@ class Follower:
         What there is to serve.
     keep_versions : int
         How many versions of each registered model stay in the store.
+    asks : bool
+        Whether the registry is asked at all; if not, fallback files are all there is.
     discover : callable, optional
         Told the name of each registered model that is not among the targets; returns the target
         to follow from then on, or None.
@@ -100,12 +107,14 @@ class Follower:
         targets: Sequence[Target],
         *,
         keep_versions: int,
+        asks: bool = True,
         discover: Callable[[str], Target | None] = lambda _: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._store = store
         self._keep_versions = keep_versions
+        self._asks = asks
         self._discover = discover
         self._clock_s = clock_s
         self._lock = threading.RLock()
@@ -115,12 +124,15 @@ class Follower:
             self._follow(target)
 
     def restore(self) -> tuple[Deployment, ...]:
-        """Return what was served last, from the store alone; every file of it is verified."""
+        """Return what was served last, from the store alone; every file of it is verified.
+
+        Fallback files are left aside: the registry is asked first.
+        """
         with self._lock:
             self._follow_new(found.name for found in self._store.recall_all(Deployment).values())
             for followed in self._followed:
                 followed.accepted = followed.offered = self._restored(followed)
-            return self._deployments()
+            return tuple(followed.offered for followed in self._followed)
 
     def poll(self, *, force: bool = False) -> Poll:
         """Ask the registry what is selected, and bring what is new into the store.
@@ -136,6 +148,11 @@ class Follower:
         """
         with self._lock:
             unfinished = False
+            if force:
+                self._look_again()
+            if not self._asks:
+                self._registry_is("disabled")
+                return Poll(self._deployments(), self._status)
             try:
                 models = {model.name: model for model in self._registry.registered_models()}
                 self._follow_new(models)
@@ -155,15 +172,22 @@ class Follower:
             When the store cannot be written.
         """
         with self._lock:
-            for followed, deployment in self._matched(deployments):
+            # Nobody selected what is out of a fallback file.
+            matched = [one for one in self._matched(deployments) if not one[1].from_fallback]
+            for followed, deployment in matched:
                 followed.accepted = deployment
-                lasting = with_problems(deployment)
-                if lasting != followed.remembered:
-                    self._store.remember(followed.target.route, lasting)
-                    followed.remembered = lasting
+            for followed, _ in matched:
+                self._remember(followed)
             kept = [one for two in self._followed for one in (two.accepted, two.offered)]
+            kept += deployments
             in_use = {one.serving.digest for one in kept if one.serving is not None}
             self._store.prune(self._keep_versions, in_use)
+
+    def _remember(self, followed: Followed) -> None:
+        lasting = with_problems(followed.accepted)
+        if self._asks and lasting != followed.remembered:
+            self._store.remember(followed.target.route, lasting)
+            followed.remembered = lasting
 
     def rejected(self, deployment: Deployment, problem: str) -> None:
         """Note that a deployment does not load: what was served before goes on.
@@ -173,7 +197,9 @@ class Follower:
         """
         with self._lock:
             for followed, rejected in self._matched([deployment]):
-                if rejected.serving is not None:
+                if rejected.from_fallback and followed.fallback is not None:
+                    followed.fallback.rejected(problem)
+                elif rejected.serving is not None:
                     self._reject(followed, rejected.serving, rejected.compiled, problem)
 
     def _reject(
@@ -196,8 +222,19 @@ class Follower:
         followed.offered = self._described(followed, followed.as_before(sentence))
 
     def _follow(self, target: Target) -> None:
-        nothing = no_deployment(target, _UNASKED)
-        self._followed.append(Followed(target, nothing, nothing))
+        nothing = self._nothing(target)
+        followed = Followed(target, nothing, nothing)
+        if target.fallback_path:
+            followed.fallback = Fallback(target, self._store, self._registry.uri)
+        self._followed.append(followed)
+
+    def _nothing(self, target: Target) -> Deployment:
+        return no_deployment(target, *(_UNASKED if self._asks else _DISABLED))
+
+    def _look_again(self) -> None:
+        for followed in self._followed:
+            if followed.fallback is not None:
+                followed.fallback.look_again()
 
     def _follow_new(self, names: Iterable[str]) -> None:
         """Follow those of the registered models that are to be, and are not yet."""
@@ -228,39 +265,14 @@ class Follower:
 
     def _restored(self, followed: Followed) -> Deployment:
         target = followed.target
-        nothing = no_deployment(target, _UNASKED)
-        found = followed.remembered = self._store.recall(target.route, Deployment)
-        if found is None or (found.name, found.selector) != (target.name, str(target.selector)):
-            return nothing
-        found = replace(found, model=target.model, declared=target.declared)
-        if found.serving is None:
-            return found
-        digest = found.serving.digest
-        record = self._store.record(digest)
-        # Another registry may have selected anything else.
-        if record is not None and record.provenance.uri != self._registry.uri:
-            return nothing
-        compiled = self._verified_compiled(digest)
-        try:
-            directory = self._store.verify(digest)
-            runtime = runtime_of(str(directory), compiled)
-        except VersionCorrupt as error:
-            self._store.discard(digest)
-            return no_deployment(target, error.message, error.advice)
+        if not self._asks:
+            return self._nothing(target)
+        followed.remembered = self._store.recall(target.route, Deployment)
+        found = restored(target, followed.remembered, self._store, self._registry.uri)
+        record = None if found.serving is None else self._store.record(found.serving.digest)
         if record is not None:
-            followed.fetched = record.provenance, digest
-        serving = replace(found.serving, runtime=runtime)
-        return replace(found, directory=str(directory), compiled=compiled, serving=serving)
-
-    def _verified_compiled(self, digest: str) -> str:
-        """Return where what was compiled of a version is; what is harmed is removed."""
-        try:
-            return str(self._store.compiled.verify(digest) or "")
-        except VersionCorrupt as error:
-            # The version itself is whole: its estimator serves.
-            logging.getLogger(__name__).warning("%s", error)
-            self._store.compiled.discard(digest)
-            return ""
+            followed.fetched = record.provenance, record.digest
+        return found if found.serving or found.reason else self._nothing(target)
 
     def _update(self, followed: Followed, model: RegisteredModel | None, *, force: bool) -> None:
         """Find out what one target is to serve, where that may have changed."""
@@ -339,19 +351,31 @@ class Follower:
         )
 
     def _unavailable(self, error: RegistryError) -> None:
-        self._registry_is("unavailable", str(error))
+        self._registry_is("unavailable", error)
         for followed in self._followed:
             if followed.accepted.serving is None and followed.checked_at_s is None:
-                followed.offered = no_deployment(
-                    followed.target, error.message, error.advice or _START
-                )
+                nothing = no_deployment(followed.target, error.message, error.advice or _START)
+                followed.offered = replace(nothing, selected=followed.accepted.selected)
 
-    def _registry_is(self, state: Literal["healthy", "unavailable"], problem: str = "") -> None:
+    def _registry_is(self, state: RegistryState, error: RegistryError | None = None) -> None:
         since = self._status.since if self._status.state == state else instant(time.time())
-        self._status = replace(self._status, state=state, since=since, problem=problem)
+        self._status = replace(
+            self._status,
+            state=state,
+            since=since,
+            problem="" if error is None else str(error),
+            mlflow_answers=error is not None and error.mlflow_answers,
+        )
 
     def _deployments(self) -> tuple[Deployment, ...]:
-        return tuple(followed.offered for followed in self._followed)
+        return tuple(map(self._deployment, self._followed))
+
+    def _deployment(self, followed: Followed) -> Deployment:
+        """Return what is offered, or the fallback in its place."""
+        still_asking = followed.checked_at_s is None and self._status.state == "healthy"
+        if followed.fallback is None or still_asking:
+            return followed.offered
+        return followed.fallback.instead_of(followed.offered, by_choice=not self._asks)
 
     def _matched(self, deployments: Sequence[Deployment]) -> Iterator[tuple[Followed, Deployment]]:
         by_route = {followed.target.route: followed for followed in self._followed}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from greenroom.schema import Column
-from greenroom.status import ModelStatus, VersionStatus
+from greenroom.status import FALLBACK, ModelStatus, VersionStatus
 
 
 def predict_path(model: str) -> str:
@@ -47,6 +47,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         The columns of a request, for a version whose signature does not name them.
     optional : bool
         Whether nothing is wrong where nothing is served.
+    selected : bool
+        False where nothing is served because the registry has said that nothing is selected.
     """
 
     model: str
@@ -62,6 +64,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     latest_versions: dict[str, str] = {}
     declared: tuple[Column, ...] = ()
     optional: bool = False
+    selected: bool = True
+
+    @property
+    def from_fallback(self) -> bool:
+        """Whether it is a fallback file that answers."""
+        return self.serving is not None and self.serving.source == FALLBACK
 
     @property
     def files(self) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""What a request says about itself before its body: its method, its content type, its id."""
+"""What a request says about itself before its body: its method, its content type, its id.
+
+And what a reply says beside its own.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,24 @@ from collections.abc import Mapping
 from typing import Final
 
 from greenroom.error_replies import HttpRefusal
+from greenroom.generation import Deployment
 from greenroom.invocations import CSV, JSON
+from greenroom.messages import NO_HEADERS
+from greenroom.status import FALLBACK
 
-__all__ = ["reply_headers", "request_id_of", "require_json", "require_post", "scoring_type"]
+__all__ = [
+    "reply_headers",
+    "request_id_of",
+    "require_json",
+    "require_post",
+    "scoring_type",
+    "source_headers",
+]
 
 MAX_REQUEST_ID: Final = 128
 """How much of a caller's ``X-Request-ID`` is given back."""
+
+_OF_A_FALLBACK: Final[Mapping[str, str]] = {"x-model-source": FALLBACK}
 
 
 def require_post(method: str) -> None:
@@ -60,3 +75,8 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
 def reply_headers(request_id: str) -> dict[str, str]:
     """Return what a reply gives back of its request: the id, where it has one."""
     return {"x-request-id": request_id} if request_id else {}
+
+
+def source_headers(deployment: Deployment) -> Mapping[str, str]:
+    """Return what every answer of a version says of where it is from; nothing but of a fallback."""
+    return _OF_A_FALLBACK if deployment.from_fallback else NO_HEADERS

@@ -64,6 +64,7 @@ RESTARTS: Final = "restarts"
 TRAININGS: Final = "trainings"
 WORKERS: Final = "workers"
 REGISTRY: Final = "registry"
+VITALS: Final = "vitals"
 
 _OK: Final = "200"
 
@@ -242,6 +243,12 @@ class SupervisorInstruments:
         """Count a swap and how long it took, by how it ended."""
         cells = self._own.series(SWAPS, (verdict,), histogram_cells(LOAD_BOUNDS))
         observer(cells, LOAD_BOUNDS)(seconds)
+
+    def sampled(self, vitals: Sequence[float]) -> None:
+        """Leave the numbers of :mod:`greenroom.vitals` where workers read them."""
+        cells = self._own.series(VITALS, (), len(vitals))
+        for at, number in enumerate(vitals):
+            cells[at] = number
 
     def registry_answered(self, at_s: float) -> None:
         """Note when (Unix time) the registry has answered."""

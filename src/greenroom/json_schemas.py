@@ -26,6 +26,10 @@ REPLY_FIELDS: Final[dict[str, dict[str, Any]]] = {
     "model_name": {"type": "string", "description": "The registered model."},
     "model_version": {"type": "string", "description": "Its version."},
     "model_stage": {"type": "string", "description": "The stage that the version was served from."},
+    "model_source": {
+        "type": "string",
+        "description": "Where the version is from; said only while a fallback file answers.",
+    },
     "timestamp": {"type": "string", "format": "date-time", "description": "When, in UTC."},
     "processing_time_ms": {"type": "number", "description": "How long it took, in milliseconds."},
 }

@@ -179,9 +179,11 @@ class MlflowRest:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise self._unavailable(reason) from error
 
-    def _unavailable(self, reason: str) -> RegistryUnavailable:
+    def _unavailable(self, reason: str, *, mlflow_answers: bool = False) -> RegistryUnavailable:
         return RegistryUnavailable(
-            f"Failed to connect to MLflow at {self.uri}: {reason}", advice=_WHERE
+            f"Failed to connect to MLflow at {self.uri}: {reason}",
+            advice=_WHERE,
+            mlflow_answers=mlflow_answers,
         )
 
     def _error(self, response: httpx.Response, answer: dict[str, Any] | None) -> RegistryError:
@@ -189,7 +191,9 @@ class MlflowRest:
         said = str((answer or {}).get("message") or response.text or response.reason_phrase)
         said = " ".join(said.split())[:_LONGEST_QUOTE]
         if status >= 500 or status == 429:
-            return self._unavailable(f"HTTP {status}, {said}")
+            # A gateway in front of it can say 5xx too, but not in MLflow's words.
+            own = answer is not None and "error_code" in answer
+            return self._unavailable(f"HTTP {status}, {said}", mlflow_answers=own)
         if status in {401, 403}:
             return self._forbidden(status, said)
         if answer is None or "error_code" not in answer:
@@ -201,7 +205,7 @@ class MlflowRest:
             )
         if answer["error_code"] in _NOT_FOUND:
             return NotInRegistry(said, advice=f"it was looked for in MLflow at {self.uri}")
-        return RegistryError(f"MLflow at {self.uri} refused: {said}")
+        return RegistryError(f"MLflow at {self.uri} refused: {said}", mlflow_answers=True)
 
     def _forbidden(self, status: int, said: str) -> RegistryError:
         if "Invalid Host header" in said:
@@ -210,11 +214,13 @@ class MlflowRest:
                 f"MLflow at {self.uri} does not accept the host name {host!r}: {said}",
                 advice=f"start it with --allowed-hosts (or MLFLOW_SERVER_ALLOWED_HOSTS) "
                 f"holding {host}",
+                mlflow_answers=True,
             )
         return RegistryError(
             f"MLflow at {self.uri} refused access: HTTP {status}, {said}",
             advice="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or MLFLOW_TRACKING_TOKEN",
+            mlflow_answers=True,
         )
 
 

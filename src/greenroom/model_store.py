@@ -293,9 +293,10 @@ class ModelStore:
         return [record for record in found if record is not None]
 
     def _clear_staging(self) -> None:
-        for folder in self._staging.iterdir():
-            if time.time() - modified_at(folder) > ABANDONED_AFTER_S:
-                shutil.rmtree(folder, ignore_errors=True)
+        with self._writing():
+            for folder in self._staging.iterdir():
+                if time.time() - modified_at(folder) > ABANDONED_AFTER_S:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -319,8 +320,13 @@ def _read(path: Path, kind: type[_T]) -> _T | None:
     """Read a small JSON file; None when it is missing, or was written by another release."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
+    except OSError as error:
+        raise ProcessError(
+            f"the model store's file {path} cannot be read: {error.strerror}",
+            advice="make it readable to the user that runs greenroom, or set GREENROOM_HOME",
+        ) from error
 
 
 def _existing(path: Path) -> Path:

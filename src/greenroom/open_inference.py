@@ -23,6 +23,7 @@ from greenroom.callers import Access
 from greenroom.error_replies import HttpRefusal, protocol_error_reply
 from greenroom.errors import NotServing, RequestMalformed, VersionError
 from greenroom.examples import example_request
+from greenroom.headers import source_headers
 from greenroom.inference_protocol import (
     InferenceRequest,
     output_metadata,
@@ -206,10 +207,11 @@ class OpenInference:
         predictions = await self._predict(served, rows)
         version = served.deployment.serving.version if served.deployment.serving else ""
         reply = write_reply(request, predictions, model=name, version=version)
+        told = source_headers(served.deployment)
         if reply.json_length is None:
-            return HttpReply(reply.body, headers=_JSON, predicted=served)
-        headers = {"content-type": "application/octet-stream", JSON_LENGTH: str(reply.json_length)}
-        return HttpReply(reply.body, headers=headers, predicted=served)
+            return HttpReply(reply.body, headers={**_JSON, **told}, predicted=served)
+        binary = {"content-type": "application/octet-stream", JSON_LENGTH: str(reply.json_length)}
+        return HttpReply(reply.body, headers={**binary, **told}, predicted=served)
 
     def _reader(self, name: str, served: ServedModel) -> TensorReader:
         """Return what reads a model's tensors, made when it is first asked for."""

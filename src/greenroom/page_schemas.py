@@ -18,6 +18,7 @@ _TEXTS: Final = {"type": "array", "items": _TEXT}
 _NUMBER: Final = {"type": "integer", "minimum": 0}
 _FLAG: Final = {"type": "boolean"}
 _OBJECT: Final = {"type": "object"}
+_MAYBE_NUMBER: Final = {"type": ["number", "null"], "minimum": 0}
 _MAYBE_TEXT: Final = {"type": ["string", "null"]}
 _INSTANT: Final = {"type": "string", "description": "UTC, ISO 8601; empty where it is not known."}
 
@@ -35,12 +36,18 @@ def _rows(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": dict(row)}
 
 
+def _perhaps(description: str, **fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe an object that may not be there yet."""
+    whole = object_schema(fields, required=list(fields))
+    return {**whole, "type": ["object", "null"], "description": description}
+
+
 _PROBLEMS: Final = _said(_TEXTS, "What is wrong although predictions are answered, or why not.")
 _HEALTH: Final = {
     "description": "Unhealthy: no prediction can be answered. Degraded: something is wrong.",
     "enum": ["healthy", "degraded", "unhealthy"],
 }
-_REGISTRY_STATE: Final = {"enum": ["starting", "healthy", "unavailable"]}
+_REGISTRY_STATE: Final = {"enum": ["starting", "healthy", "unavailable", "disabled"]}
 _GENERATION: Final = _said(_NUMBER, "Which set of versions answers; it grows with each swap.")
 _SELECTOR: Final = _said(_TEXT, "What is followed: a stage, an @alias, latest or a version.")
 _ROUTE: Final = _said(_TEXT, "Where it answers.")
@@ -50,7 +57,30 @@ _VERSION: Final = {
     "model_version": _said(_MAYBE_TEXT, "The version that answers; null when none does."),
     "model_stage": _said(_MAYBE_TEXT, "The stage that it was served from."),
 }
-_ONLY_MODEL: Final = {"model_loaded": _said(_FLAG, "Whether a version answers."), **_VERSION}
+_SOURCE: Final = {
+    "enum": ["registry", "fallback", None],
+    "description": "Where the version that answers is from; null when none does.",
+}
+_RESPONSE_TIMES: Final = _perhaps(
+    "How long predictions have taken of late; null in the first moments.",
+    window_seconds=_said(_NUMBER, "How far back they count."),
+    predictions=_said(_NUMBER, "How many there were, answered with any status."),
+    mean_ms=_MAYBE_NUMBER,
+    p50_ms=_MAYBE_NUMBER,
+    p99_ms=_MAYBE_NUMBER,
+)
+_RESOURCES: Final = _perhaps(
+    "What all processes of the server use; null in the first moments.",
+    cpu_percent=_said(_MAYBE_NUMBER, "Of one processor, over the last seconds."),
+    memory_bytes=_said(_MAYBE_NUMBER, "Resident; shared pages count for each process."),
+    disk_free_bytes=_said(_MAYBE_NUMBER, "Where the state is."),
+    disk_total_bytes=_MAYBE_NUMBER,
+)
+_ONLY_MODEL: Final = {
+    "model_loaded": _said(_FLAG, "Whether a version answers."),
+    **_VERSION,
+    "model_source": _SOURCE,
+}
 """Of a server with one model."""
 
 
@@ -102,8 +132,8 @@ _PAGES: Final[dict[str, dict[str, Any]]] = {
             "Health",
             status=_HEALTH,
             service=_said(_TEXT, "What the server is called."),
-            mlflow_connection=_REGISTRY_STATE,
-            registry_access=_REGISTRY_STATE,
+            mlflow_connection=_said(_REGISTRY_STATE, "Whether MLflow itself answers."),
+            registry_access=_said(_REGISTRY_STATE, "Whether its registry does."),
             registry=_whole(
                 "Registry",
                 state=_REGISTRY_STATE,
@@ -111,6 +141,8 @@ _PAGES: Final[dict[str, dict[str, Any]]] = {
                 problem=_said(_TEXT, "Why it is unavailable."),
             ),
             uptime_seconds=_NUMBER,
+            response_times=_RESPONSE_TIMES,
+            resources=_RESOURCES,
             models=_rows(
                 _whole(
                     "Model",
@@ -120,6 +152,8 @@ _PAGES: Final[dict[str, dict[str, Any]]] = {
                     loaded=_said(_FLAG, "Whether a version answers."),
                     version=_MAYBE_TEXT,
                     stage=_MAYBE_TEXT,
+                    source=_SOURCE,
+                    since=_said(_MAYBE_TEXT, "Since when (UTC, ISO 8601) it has answered."),
                     runtime=_said(_MAYBE_TEXT, "What answers: compiled or native."),
                     latest_versions=_LATEST,
                     problems=_PROBLEMS,
@@ -161,6 +195,7 @@ _PAGES: Final[dict[str, dict[str, Any]]] = {
         **object_schema(
             {
                 **_VERSION,
+                "model_source": _SOURCE,
                 "selector": _SELECTOR,
                 "route": _ROUTE,
                 "run_id": _said(_TEXT, "The MLflow run that made it."),

@@ -8,6 +8,7 @@ is HTTP, are :mod:`greenroom.serving`'s business.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,6 +22,7 @@ from greenroom.manifest import Manifest
 from greenroom.schema import Column
 from greenroom.served_model import ServedModel
 from greenroom.status import ModelStatus, Status
+from greenroom.vitals import WINDOW_S, Vitals
 
 __all__ = [
     "GENERATED_DATA",
@@ -108,12 +110,14 @@ def root(status: Status) -> Page:
     return Page(document, _health_status(status))
 
 
-def health(status: Status, *, now: datetime | None = None) -> Page:
+def health(status: Status, vitals: Vitals | None = None, *, now: datetime | None = None) -> Page:
     """Say in detail how the server is: 503 when no prediction can be answered, else 200.
 
     Parameters
     ----------
     status : Status
+    vitals : Vitals, optional
+        How the server is doing; None before that is known.
     now : datetime, optional
         The time that ``uptime_seconds`` is counted to.
     """
@@ -121,7 +125,7 @@ def health(status: Status, *, now: datetime | None = None) -> Page:
         "status": status.health,
         "service": status.app,
         **_only_model(status),
-        "mlflow_connection": status.registry.state,
+        "mlflow_connection": status.registry.connection,
         "registry_access": status.registry.state,
         "registry": {
             "state": status.registry.state,
@@ -129,6 +133,8 @@ def health(status: Status, *, now: datetime | None = None) -> Page:
             "problem": status.registry.problem,
         },
         "uptime_seconds": _uptime_s(status.started_at, now or datetime.now(UTC)),
+        "response_times": vitals and _response_times(vitals),
+        "resources": vitals and _resources(vitals),
         "models": [_model_health(model) for model in status.models],
         "problems": _problems(status),
         "generation": status.generation,
@@ -154,6 +160,7 @@ def _only_model(status: Status) -> dict[str, Any]:
         "model_name": model.name,
         "model_version": serving.version if serving else None,
         "model_stage": serving.stage if serving else None,
+        "model_source": serving.source if serving else None,
     }
 
 
@@ -166,6 +173,8 @@ def _model_health(model: ModelStatus) -> dict[str, Any]:
         "loaded": serving is not None,
         "version": serving.version if serving else None,
         "stage": serving.stage if serving else None,
+        "source": serving.source if serving else None,
+        "since": serving.loaded_at if serving else None,
         "runtime": serving.runtime if serving else None,
         "latest_versions": model.latest_versions,
         "problems": list(model.problems),
@@ -178,15 +187,40 @@ def _model_health(model: ModelStatus) -> dict[str, Any]:
 def _problems(status: Status) -> list[str]:
     problems = [f"{model.name}: {problem}" for model in status.models for problem in model.problems]
     registry = status.registry
-    if registry.state != "healthy":
+    if not registry.is_whole:
         said = "has not answered yet" if registry.state == "starting" else "is unavailable"
         since = f" since {registry.since}" if registry.since else ""
         reason = f": {registry.problem}" if registry.problem else ""
         problems.append(f"the model registry {said}{since}{reason}")
+    problems += status.problems
     restart = status.restart
     if restart is not None and restart.state == "failed":
         problems.append(f"the restart of {restart.began_at} stopped: {restart.problem}")
     return problems
+
+
+def _response_times(vitals: Vitals) -> dict[str, Any]:
+    """Say how long predictions have taken of late; null where there were none."""
+    seconds = {"mean_ms": vitals.mean_s, "p50_ms": vitals.p50_s, "p99_ms": vitals.p99_s}
+    return {
+        "window_seconds": int(WINDOW_S),
+        "predictions": int(vitals.n_answers),
+        **{name: None if math.isnan(of) else round(1_000 * of, 3) for name, of in seconds.items()},
+    }
+
+
+def _resources(vitals: Vitals) -> dict[str, Any]:
+    """Say what all processes of the server use, and what room its state has."""
+    cpu = vitals.cpu_percent
+    sizes = {
+        "memory_bytes": vitals.memory_bytes,
+        "disk_free_bytes": vitals.disk_free_bytes,
+        "disk_total_bytes": vitals.disk_total_bytes,
+    }
+    return {
+        "cpu_percent": None if math.isnan(cpu) else round(cpu, 1),
+        **{name: None if math.isnan(size) else int(size) for name, size in sizes.items()},
+    }
 
 
 def _uptime_s(started_at: str, now: datetime) -> int:
@@ -258,6 +292,7 @@ def model_info(served: ServedModel, status: Status) -> Page:
         "model_name": deployment.name,
         "model_version": serving.version,
         "model_stage": serving.stage,
+        "model_source": serving.source,
         "selector": deployment.selector,
         "route": deployment.route,
         **msgspec.structs.asdict(serving),
@@ -277,7 +312,7 @@ def model_info(served: ServedModel, status: Status) -> Page:
     return Page({name: value for name, value in document.items() if name not in _RENAMED})
 
 
-_RENAMED: Final = frozenset({"version", "stage"})
+_RENAMED: Final = frozenset({"version", "stage", "source"})
 
 
 def reloaded(

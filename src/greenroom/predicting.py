@@ -22,7 +22,7 @@ from greenroom.answering import Answering
 from greenroom.error_replies import error_kind, error_reply
 from greenroom.headers import reply_headers, request_id_of, require_json
 from greenroom.instruments import WorkerInstruments
-from greenroom.messages import NO_HEADERS, Reply
+from greenroom.messages import Reply
 from greenroom.pages import not_serving
 from greenroom.prediction_id import new_prediction_id
 from greenroom.served_model import FirstUse, ServedModel
@@ -123,7 +123,7 @@ class Predicting:
         """
         began_s = perf_counter()
         in_flight = self._in_flight
-        served, route, answers = routed
+        served, route, answers, told = routed
         request_id = request_id_of(headers) if b"x-request-id" in headers else ""
         has_entered = False
 
@@ -132,9 +132,8 @@ class Predicting:
                 in_flight[0] -= 1.0
             if isinstance(outcome, bytes):
                 answers.answered(perf_counter() - began_s)
-                replied(
-                    Reply(200, outcome, reply_headers(request_id) if request_id else NO_HEADERS)
-                )
+                given = {**told, **reply_headers(request_id)} if request_id else told
+                replied(Reply(200, outcome, given))
             else:
                 reply = refused(outcome, request_id, f"POST {served.deployment.route}")
                 answers.refused(reply.status, perf_counter() - began_s)

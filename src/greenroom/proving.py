@@ -22,6 +22,7 @@ from greenroom.request import RequestType, Rows
 from greenroom.runtime import Runtime
 from greenroom.schema import Schema
 from greenroom.served_model import ServedModel
+from greenroom.status import FALLBACK
 from greenroom.task import TASKS
 
 QUICK_S: Final = 0.002
@@ -30,6 +31,9 @@ take about a tenth of that to wake up."""
 
 MAX_QUICK_ROWS: Final = 256
 MEASURED_ROWS: Final = 32
+
+SOURCE_FIELD: Final = "model_source"
+"""Where the version is from, in replies; only of a fallback."""
 
 Load: TypeAlias = Callable[[Path, Schema | None, Path | None], Runtime]
 
@@ -92,11 +96,16 @@ def _compiled(deployment: Deployment, runtime: Runtime) -> ServedModel:
         "model_version": serving.version if serving is not None else "",
         "model_stage": serving.stage if serving is not None else "",
     }
+    fields = runtime.manifest.reply if runtime.manifest is not None else {}
+    if deployment.from_fallback:
+        # Nobody selected it, so each answer says so, whatever fields the app asks for.
+        constants[SOURCE_FIELD] = FALLBACK
+        fields = fields and {**fields, SOURCE_FIELD: SOURCE_FIELD}
     reply_type = ReplyType.compile(
         # All of the task's outputs: a field that asks for one that is not given is null.
         TASKS[runtime.task.name],
         runtime.classes,
-        runtime.manifest.reply if runtime.manifest is not None else {},
+        fields,
         constants,
     )
     return ServedModel(deployment, runtime, RequestType.compile(runtime.schema), reply_type)

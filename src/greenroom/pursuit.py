@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from greenroom.background import in_background
-from greenroom.errors import GreenroomError, RegistryUnavailable, VersionUnloadable
+from greenroom.errors import GreenroomError, ProcessError, RegistryUnavailable, VersionUnloadable
 from greenroom.following import Follower, Poll
 from greenroom.generation import Deployment
 from greenroom.rollout import Rollout
@@ -31,7 +31,7 @@ from greenroom.server_status import (
     without_version,
 )
 from greenroom.settings import Settings
-from greenroom.status import RegistryStatus, RestartStatus, Status
+from greenroom.status import FALLBACK, RegistryStatus, RestartStatus, Status
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class Pursuit:
         self._found: Poll | None = None
         self._moved: dict[str, dict[str, str]] = {}
         self._unfinished = False
+        self._unremembered = False
         self._turn = asyncio.Lock()
         self._unloadable: set[tuple[int, str]] = set()
         self._told = ""
@@ -120,7 +121,7 @@ class Pursuit:
             refused = await self._poll(force=True)
         await self._rollout.shown()
         registry = self.status.registry
-        if registry.state != "healthy":
+        if not registry.is_whole:
             problem = registry.problem or f"Failed to connect to MLflow at {registry.uri}"
             raise RegistryUnavailable(problem)
         if refused:
@@ -131,6 +132,14 @@ class Pursuit:
         """Have every worker show how a restart is."""
         self.status = msgspec.structs.replace(self.status, restart=restart)
         self._rollout.publish(self.status)
+
+    def show_folder(self, problem: str) -> None:
+        """Have every worker show what is wrong with the state folder; empty where nothing is."""
+        problems = (problem,) if problem else ()
+        if problems != self.status.problems:
+            self._on_event(problem or "the state folder can be written to again")
+            self.status = msgspec.structs.replace(self.status, problems=problems)
+            self._rollout.publish(self.status)
 
     def show_troubles(self) -> None:
         """Say in the status what does not load on its first use."""
@@ -208,16 +217,30 @@ class Pursuit:
             current = self._rollout.generation
             # The first one is committed also where it is empty: then the pages can say so.
             if current.number and same(poll.deployments, current.deployments):
+                if self._unremembered:
+                    await self._remember(poll.deployments)
                 break
             refused = await self._bring(poll.deployments, poll.registry)
             if not refused:
-                await in_background(functools.partial(self._follower.accepted, poll.deployments))
+                await self._remember(poll.deployments)
                 break
             told += [await self._reject(deployment, problem) for deployment, problem in refused]
             poll = await in_background(self._follower.poll)
         self._publish(poll.deployments, poll.registry)
         self._unfinished = poll.unfinished
         return told
+
+    async def _remember(self, deployments: Sequence[Deployment]) -> None:
+        """Have the store remember what is served; it is served also where that fails."""
+        failed_before = self._unremembered
+        try:
+            await in_background(functools.partial(self._follower.accepted, deployments))
+        except ProcessError as error:
+            self._unremembered = True
+            if not failed_before:
+                self._on_event(str(error))
+        else:
+            self._unremembered = False
 
     async def _bring(
         self, deployments: Sequence[Deployment], registry: RegistryStatus
@@ -260,7 +283,7 @@ class Pursuit:
         ]
         self._found = Poll(tuple(deployments), registry)
         was = self.status.registry
-        if was.state == "starting" and registry.state != "healthy" and self._registry_starts():
+        if was.state == "starting" and not registry.is_whole and self._registry_starts():
             registry = was
         if registry.state != was.state:
             self._on_event(registry_line(registry))
@@ -278,11 +301,18 @@ class Pursuit:
         self._rollout.publish(self.status)
 
     def _pause_s(self) -> float:
-        """Return how long to wait for the next poll; not for long while the registry is away."""
+        """Return how long to wait for the next poll.
+
+        Not for long while the registry is away, or cannot give what it selects.
+        """
         if self._unfinished:
             return 0.0
         pause_s = self._settings.poll_interval_s
-        if self.status.registry.state != "healthy":
+        registry = self.status.registry
+        standing_in = any(
+            one.serving and one.serving.source == FALLBACK for one in self.status.models
+        )
+        if not registry.is_whole or (standing_in and registry.state == "healthy"):
             pause_s = min(pause_s, AWAY_INTERVAL_S)
         return pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from greenroom.app import App
 from greenroom.errors import PromotionRefused, VersionError
 from greenroom.evidence import HoldOut
+from greenroom.fallback_file import write_fallback
+from greenroom.fetching import fetch
 from greenroom.judging import Judgement, judge
 from greenroom.model import Model
+from greenroom.model_store import ModelStore
 from greenroom.progress import OnProgress, silent
 from greenroom.promotion import Record, promote, record, with_judgement
 from greenroom.registry import ModelVersion, Registry
@@ -42,12 +45,17 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Release:
-    """What training one model led to; ``reasons`` are the gate's, for or against."""
+    """What training one model led to.
+
+    ``reasons`` are the gate's, for or against; ``fallback_path`` is the file that the version was
+    kept in too, empty where it was not.
+    """
 
     trained: Trained
     outcome: Outcome
     version: str = ""
     reasons: tuple[str, ...] = ()
+    fallback_path: str = ""
 
 
 def deployed(model: Model, settings: Settings) -> Deployed:
@@ -68,7 +76,7 @@ def train_and_release(
     plan: TrainingPlan | None = None,
     on_progress: OnProgress = silent,
 ) -> Release:
-    """Train a model, register it, and take it through the gate.
+    """Train a model, register it, and take it through the gate; write its fallback file.
 
     Parameters
     ----------
@@ -81,7 +89,13 @@ def train_and_release(
 
     Notes
     -----
-    A refused promotion is not a failed training: it is an outcome.
+    A refused promotion is not a failed training: it is an outcome. What the gate refused does not
+    become the fallback either.
+
+    Raises
+    ------
+    ProcessError
+        When the version is registered and its fallback file cannot be written.
     """
     where = deployed(model, settings)
     trained = train_model(
@@ -94,6 +108,23 @@ def train_and_release(
         plan=plan,
         on_progress=on_progress,
     )
+    release = _released(trained, where, registry, who, promotes, on_progress)
+    path = settings.models.get(model.name, ModelSettings()).fallback_path
+    if not path or release.outcome == "refused":
+        return release
+    on_progress(f"writing the fallback file {path}", None)
+    _keep(registry, where.name, release.version, Path(path))
+    return replace(release, fallback_path=path)
+
+
+def _released(
+    trained: Trained,
+    where: Deployed,
+    registry: Registry,
+    who: str,
+    promotes: bool,
+    on_progress: OnProgress,
+) -> Release:
     if where.selector.kind == "latest":
         return _release_latest(trained, where, registry, who)
     outcome: Outcome = "unchanged" if trained.unchanged else "registered"
@@ -101,6 +132,14 @@ def train_and_release(
     if not promotes or not where.selector.movable:
         return Release(trained, outcome, version)
     return _promote(trained, version, where, registry, who, on_progress)
+
+
+def _keep(registry: Registry, name: str, version: str, path: Path) -> None:
+    """Write a version's fallback file, from what the registry gives for it."""
+    found = registry.version(name, version)
+    with tempfile.TemporaryDirectory(prefix="greenroom-") as scratch:
+        store = ModelStore(Path(scratch))
+        write_fallback(path, store.path(fetch(registry, store, found)), found)
 
 
 def _promote(

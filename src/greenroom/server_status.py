@@ -112,6 +112,8 @@ def served_line(deployment: Deployment) -> str:
     if deployment.serving is None:
         return f"{deployment.name}: nothing is served: {deployment.reason}"
     version = f"version {deployment.serving.version} ({deployment.serving.stage})"
+    if deployment.from_fallback and deployment.problems:
+        return f"Warning: {deployment.problems[0]}; {deployment.name}: {version} is served"
     return f"{deployment.name}: {version} is served"
 
 
@@ -121,6 +123,8 @@ def registry_line(registry: RegistryStatus) -> str:
         return f"MLflow answers at {registry.uri}"
     if registry.state == "starting":
         return f"MLflow is starting at {registry.uri}"
+    if registry.state == "disabled":
+        return "MLflow is not asked: mlflow_enabled is false"
     return registry.problem or f"Failed to connect to MLflow at {registry.uri}"
 
 

@@ -38,7 +38,7 @@ from greenroom.errands import Done, Errand
 from greenroom.error_replies import HttpRefusal, scoring_error_reply
 from greenroom.errors import ProcessError
 from greenroom.exposition import OWN_PREFIX, Exposition
-from greenroom.headers import require_post
+from greenroom.headers import require_post, source_headers
 from greenroom.inference import Engine
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.job_store import JobStore
@@ -58,6 +58,7 @@ from greenroom.status import Status
 from greenroom.traffic import CountedSend, Routed, Traffic, note_error
 from greenroom.training_pages import training_endpoints
 from greenroom.visits import Visit
+from greenroom.vitals import read_vitals
 
 __all__ = ["Server", "build_asgi"]
 
@@ -181,6 +182,7 @@ class Server:
             models=self._routing.current,
             status=status,
             reload=reload,
+            vitals=partial(read_vitals, instruments.memory),
             metrics=metrics.write,
             first_use=first_use,
             own=own,
@@ -286,7 +288,7 @@ class Server:
                 read = partial(read_body, headers, receive, self._max_body_bytes)
                 body = await self._scoring.score(served, visit.method, headers, read)
                 if body is not None:
-                    await send_reply(counted, Reply(200, body))
+                    await send_reply(counted, Reply(200, body, source_headers(served.deployment)))
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
             told = scoring_error_reply(error, request_id=visit.request_id or new_prediction_id())

@@ -16,10 +16,15 @@ Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is deployed under a model's route: another registered name, another selector."""
+    """What is deployed under a model's route: another registered name, another selector.
+
+    With a ``fallback_path`` training keeps its version in that file too, which a server answers
+    with where the registry and the model store can give it none.
+    """
 
     name: str = ""
     serve: str = ""
+    fallback_path: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,7 +202,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: Annotated[
         dict[str, ModelSettings],
         Meta(
-            description="By an app's model: the registered `name` and selector that are deployed."
+            description="By an app's model: the registered `name` and the selector (`serve`) that "
+            "are deployed, and its fallback file (`fallback_path`)."
         ),
     ] = {}
 

@@ -160,6 +160,14 @@ def _absolute(folder: Path, settings: Settings) -> Settings:
         settings,
         home=str(home),
         tokens_file=str(_below(home, settings.tokens_file)),
+        models={
+            name: msgspec.structs.replace(
+                model, fallback_path=str(_below(folder, model.fallback_path))
+            )
+            if model.fallback_path
+            else model
+            for name, model in settings.models.items()
+        },
         **{
             name: str(_below(folder, path))
             for name in ("ssl_certfile", "ssl_keyfile")

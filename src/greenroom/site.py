@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -26,14 +25,12 @@ from greenroom import pages
 from greenroom.admission import Admission
 from greenroom.callers import Access
 from greenroom.docs_pages import describe, docs_routes
-from greenroom.endpoints import Call
 from greenroom.endpoints import Endpoint as OwnEndpoint
 from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
-from greenroom.headers import require_json
 from greenroom.inference import LoadedGeneration
-from greenroom.messages import read_body
 from greenroom.openapi import Operation
+from greenroom.own_views import own_view
 from greenroom.page_schemas import page_schema
 from greenroom.pages import Later, Page, TextPage
 from greenroom.prediction_id import new_prediction_id
@@ -42,6 +39,7 @@ from greenroom.served_model import FirstUse, ServedModel
 from greenroom.status import Status
 from greenroom.traffic import note_error
 from greenroom.visits import Visit
+from greenroom.vitals import Vitals
 
 __all__ = ["Site"]
 
@@ -72,6 +70,8 @@ class Site:
         Returns the server's status.
     reload : callable
         Has the registry asked, and returns when all workers serve what it selects.
+    vitals : callable
+        Returns how the server is doing; None before that is known.
     metrics : callable
         ``Accept -> text and content type`` of the server's metrics; called in a thread.
     first_use : callable
@@ -95,6 +95,7 @@ class Site:
         models: Callable[[], LoadedGeneration],
         status: Callable[[], Status],
         reload: Callable[[], Awaitable[Status]],
+        vitals: Callable[[], Vitals | None],
         metrics: Callable[[str], tuple[bytes, str]],
         first_use: FirstUse,
         own: Sequence[OwnEndpoint],
@@ -109,12 +110,13 @@ class Site:
         self._models = models
         self._status = status
         self._reload = reload
+        self._vitals = vitals
         self._write_metrics = metrics
         self._first_use = first_use
         self._described: tuple[tuple[int, frozenset[str]], bytes] | None = None
         taken = {(one.operation.method, one.operation.path) for one in own}
         self._endpoints: Final = [
-            *(Endpoint(one.operation, _own_view(one, max_body_bytes)) for one in own)
+            *(Endpoint(one.operation, own_view(one, max_body_bytes)) for one in own)
         ] + [
             endpoint
             for endpoint in self._fixed()
@@ -238,7 +240,7 @@ class Site:
         return pages.root(self._status())
 
     async def _health(self, _: Request) -> Page:
-        return pages.health(self._status())
+        return pages.health(self._status(), self._vitals())
 
     async def _live(self, _: Request) -> Page:
         return pages.live()
@@ -354,38 +356,6 @@ _UNRELOADED: Final = {
     502: "The registry answered what makes no sense; what was served goes on.",
     503: "The registry does not answer; what was served goes on.",
 }
-
-
-def _own_view(endpoint: OwnEndpoint, max_body_bytes: int) -> View:
-    """Return the view of an app's endpoint: what it asks of the request, and its page."""
-
-    async def view(request: Request) -> Page | Later:
-        body = b""
-        if endpoint.operation.body is not None:
-            body = await _read(request, max_body_bytes)
-        caller = request.scope["visit"].caller
-        call = Call(
-            request.path_params, body, caller, request.query_params, partial(_gone, request)
-        )
-        return await endpoint.answer(call)
-
-    return view
-
-
-async def _read(request: Request, max_body_bytes: int) -> bytes:
-    headers = dict(request.scope["headers"])
-    body = await read_body(headers, request.receive, max_body_bytes)
-    if body is None:
-        raise HttpRefusal(400, "the caller went away before the body was there")
-    if body:
-        require_json(headers)
-    return body
-
-
-async def _gone(request: Request) -> None:
-    """Return when the caller of a request that has been read does not listen any more."""
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
 
 
 def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -6,20 +6,28 @@ computed from requests; counting those is the metrics' business.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
+
+FALLBACK: Final = "fallback"
+"""What everything that shows a version out of a fallback file calls its stage and its source."""
+
+
+RegistryState: TypeAlias = Literal["starting", "healthy", "unavailable", "disabled"]
 
 
 class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The version of a model that answers at the moment.
 
     ``stage`` is what the selector calls it: ``Production``, or the version's own stage where the
-    selector is an alias, ``latest`` or a number.
+    selector is an alias, ``latest`` or a number. Of a version whose ``source`` is the fallback file
+    nobody knows whether it is selected; its stage is ``fallback``.
     """
 
     version: str
     stage: str
+    source: Literal["registry", "fallback"] = "registry"
     run_id: str = ""
     model_uri: str = ""
     digest: str = ""
@@ -48,12 +56,27 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the registry answers, and since when (UTC, ISO 8601) that has been so."""
+    """Whether the registry answers, and since when (UTC, ISO 8601) that has been so.
+
+    It is ``disabled`` where it is not to be asked. ``mlflow_answers`` where MLflow itself is there
+    although the registry is not to be had: its database is away, or it lets nobody in.
+    """
 
     uri: str
-    state: Literal["starting", "healthy", "unavailable"] = "starting"
+    state: RegistryState = "starting"
     since: str = ""
     problem: str = ""
+    mlflow_answers: bool = False
+
+    @property
+    def connection(self) -> RegistryState:
+        """Whether MLflow itself answers."""
+        return "healthy" if self.mlflow_answers else self.state
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong with it; one that nobody wants is not missed."""
+        return self.state in {"healthy", "disabled"}
 
 
 class RestartStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +89,10 @@ class RestartStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a page may show about the server."""
+    """Everything a page may show about the server.
+
+    ``problems`` are those that are not a model's, nor the registry's: a full disk, say.
+    """
 
     app: str
     greenroom_version: str
@@ -76,6 +102,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     registry: RegistryStatus
     models: tuple[ModelStatus, ...] = ()
     restart: RestartStatus | None = None
+    problems: tuple[str, ...] = ()
 
     @property
     def health(self) -> Literal["healthy", "degraded", "unhealthy"]:
@@ -84,5 +111,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             return "unhealthy"
         whole = all((one.serving or one.optional) and not one.problems for one in self.models)
         restarted = self.restart is None or self.restart.state != "failed"
-        known = self.registry.state == "healthy"
+        known = self.registry.is_whole and not self.problems
         return "healthy" if whole and known and restarted else "degraded"

@@ -27,7 +27,7 @@ from greenroom.control import Ask, CommittedGeneration, WorkerSetup
 from greenroom.errand_service import ErrandService
 from greenroom.errors import ProcessError
 from greenroom.following import Follower
-from greenroom.instruments import SupervisorInstruments
+from greenroom.instruments import SupervisorInstruments, read_totals
 from greenroom.job_store import JobStore
 from greenroom.jobs import Jobs
 from greenroom.listening import listen, refuse_open
@@ -41,6 +41,7 @@ from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.swap import Outcome as SwapOutcome
 from greenroom.tls import require_certificate
+from greenroom.vitals import Sampler, watch
 from greenroom.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ class Supervisor:
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
+                asyncio.create_task(self._watched()),
                 asyncio.create_task(self._stop.wait()),
             ]
             try:
@@ -307,6 +309,11 @@ class Supervisor:
         except BaseException:
             self._instruments.left(seat)
             raise
+
+    async def _watched(self) -> None:
+        instruments = self._instruments
+        sampler = Sampler(lambda: read_totals(instruments.memory), Path(self.settings.home))
+        await watch(sampler, self._home, instruments.sampled, self._pursuit.show_folder)
 
     def _count_workers(self) -> None:
         living = self._rollout.crew.living.values()

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from greenroom.error_replies import error_kind
+from greenroom.headers import source_headers
 from greenroom.instruments import Answers, WorkerInstruments
+from greenroom.messages import NO_HEADERS
 from greenroom.pages import predict_path
 from greenroom.served_model import ServedModel
 
@@ -37,11 +39,14 @@ class Routed(NamedTuple):
         What the path is counted as.
     answers : Answers
         What counts the answers of this version under this path.
+    headers : mapping of str to str
+        What its answers say beside the body.
     """
 
     served: ServedModel
     route: str
     answers: Answers
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 def route_of(model: str, path: str) -> str:
@@ -78,7 +83,8 @@ class Traffic:
         found = {}
         for path, served in paths.items():
             route = route_of(served.deployment.model, path)
-            found[path] = Routed(served, route, self.answers(route, served))
+            told = source_headers(served.deployment)
+            found[path] = Routed(served, route, self.answers(route, served), told)
         self.instruments.forget()
         return found
 

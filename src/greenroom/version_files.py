@@ -41,7 +41,7 @@ def directory_digest(directory: Path) -> str:
 def file_digests(directory: Path) -> dict[str, str]:
     """Return the SHA-256 of each of a version's files, by path relative to ``directory``."""
     return {
-        path.relative_to(directory).as_posix(): file_digest(_chunks(path))
+        path.relative_to(directory).as_posix(): file_digest(chunks(path))
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.relative_to(directory).as_posix() not in LEFT_OUT
     }
@@ -103,7 +103,8 @@ def modified_at(path: Path) -> float:
         return 0.0
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def chunks(path: Path) -> Iterator[bytes]:
+    """Read a file in parts, whatever its size."""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk

@@ -68,6 +68,7 @@ def follow(
         build_store(settings),
         targets,
         keep_versions=settings.keep_versions,
+        asks=settings.mlflow_enabled,
         discover=discover,
     )
 
@@ -177,6 +178,8 @@ def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
         dataclasses.replace(
             _target(model.name, model.serve, model.route, settings.models.get(model.name)),
             preprocessing=model.preprocessing,
+            request=tuple(model.request_schema),
+            task=model.task.name,
         )
         for model in app.models
     )
@@ -300,4 +303,10 @@ def _target(model: str, serve: str, route: str, deployed: ModelSettings | None) 
     except AppError as error:
         place = f"models.{model}.serve" if deployed.serve else f"{model}.serve"
         raise SettingsError(f"{place}: {error.message}", advice=error.advice) from error
-    return Target(model=model, name=deployed.name or model, selector=selector, route=route)
+    return Target(
+        model=model,
+        name=deployed.name or model,
+        selector=selector,
+        route=route,
+        fallback_path=deployed.fallback_path,
+    )

@@ -174,7 +174,7 @@ def _follow_registered(
     # What was served last is served again, also while the registry is away.
     known = {one.name for one in follower.restore() if one.serving is not None}
     unsure = [name for name, serve in wanted if not serve and name not in known]
-    if unsure:
+    if unsure and settings.mlflow_enabled:
         require_registered(unsure, settings, no_app)
     return follower
 
@@ -203,6 +203,11 @@ def up(app: str, config: Path | None, **options: Any) -> None:
 
     project = open_project(app, config=config, **options)
     settings = project.settings
+    if not settings.mlflow_enabled:
+        raise SettingsError(
+            "up starts MLflow and trains, and mlflow_enabled is false",
+            advice="call `greenroom serve`, which then serves the fallback file",
+        )
     mlflow = build_tracking_server(settings)
     follower = build_follower(settings, project.the_app)
     supervisor = build_supervisor(

@@ -12,7 +12,7 @@ import click
 
 from greenroom.cli.context import Project, app_argument, config_option, open_project, who_is_asking
 from greenroom.cli.terminal import note, progress, say, table
-from greenroom.errors import AppError, GreenroomError, NothingSelected
+from greenroom.errors import AppError, GreenroomError, NothingSelected, SettingsError
 from greenroom.training_route import TrainingPlan
 
 if TYPE_CHECKING:
@@ -100,6 +100,11 @@ def _train(
     from greenroom.release import report_of, train_and_release
     from greenroom.wiring import build_registry
 
+    if not project.settings.mlflow_enabled:
+        raise SettingsError(
+            "a training is logged to MLflow and registered there, and mlflow_enabled is false",
+            advice="set mlflow_enabled to true for it",
+        )
     with build_registry(project.settings) as registry:
         registry.ping()
         for plan in plans:
@@ -156,6 +161,8 @@ def _show(release: Release) -> None:
         say(f"outcome  {model.name}: {words[release.outcome]}")
     for reason in release.reasons:
         say(f"gate     {reason}")
+    if release.fallback_path:
+        say(f"fallback {release.fallback_path} holds version {release.version}")
 
 
 def _show_scores(release: Release) -> None:
