@@ -33,6 +33,7 @@ from greenroom.errors import (
     RegistryUnavailable,
     RequestError,
     RequestInvalid,
+    SpoolFull,
     TooBusy,
     TookTooLong,
 )
@@ -55,6 +56,7 @@ _STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
     (NotAuthenticated, 401),
     (NotAllowed, 403),
     (TooBusy, 503),
+    (SpoolFull, 503),
     (TookTooLong, 504),
     (RegistryUnavailable, 503),
     (NotInRegistry, 404),

@@ -32,6 +32,9 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     │   └── NotAllowed          its token is known and has not the scope
     ├── TooBusy                 as many requests as may be are being answered
     ├── TookTooLong             an answer was not there in time
+    ├── LogError                the prediction log cannot be written or read
+    │   ├── SpoolFull           there is no room for another prediction
+    │   └── SpoolCorrupt        a file of it is not what it should be
     └── ProcessError            a child process, a port or a folder stands in the way
 """
 
@@ -49,6 +52,7 @@ __all__ = [
     "DataMissing",
     "FieldProblem",
     "GreenroomError",
+    "LogError",
     "NotAllowed",
     "NotAuthenticated",
     "NotConvertible",
@@ -66,6 +70,8 @@ __all__ = [
     "RequestMalformed",
     "RowsRefused",
     "SettingsError",
+    "SpoolCorrupt",
+    "SpoolFull",
     "TooBusy",
     "TookTooLong",
     "VersionCorrupt",
@@ -263,6 +269,18 @@ class TooBusy(GreenroomError):
 
 class TookTooLong(GreenroomError):
     """An answer was not there in time."""
+
+
+class LogError(GreenroomError):
+    """The prediction log cannot be written or read."""
+
+
+class SpoolFull(LogError):
+    """There is no room for another prediction in the log."""
+
+
+class SpoolCorrupt(LogError):
+    """A file of the prediction log is not what it should be."""
 
 
 class ProcessError(GreenroomError):

@@ -34,11 +34,14 @@ from greenroom.settings import ModelSettings, Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from greenroom.instruments import WorkerInstruments
+    from greenroom.prediction_log import PredictionLog
     from greenroom.registry_errands import RegistryErrands
     from greenroom.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
 STORE_FOLDER: Final = "store"
+SPOOL_FOLDER: Final = "spool"
 ONLY_ROUTE: Final = "/predict"
 
 
@@ -251,6 +254,7 @@ def worker() -> ASGIApp:
     def on_load(deployment: Deployment, seconds: float) -> None:
         instruments.loaded(deployment.name, seconds)
 
+    log = _prediction_log(setup.settings, instruments) if setup.settings.log else None
     committed = CommittedGeneration.attach(setup.committed_fd)
     max_loaded = setup.settings.max_loaded
     bounded = BoundedEngine(committed, load, on_load, max_loaded=max_loaded) if max_loaded else None
@@ -271,6 +275,30 @@ def worker() -> ASGIApp:
         lifespan=membership.session,
         instruments=instruments,
         worker=setup.slot,
+        log=log,
+    )
+
+
+def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> PredictionLog:
+    """Return what a worker notes its predictions in.
+
+    Raises
+    ------
+    LogError
+        When the spool cannot be written.
+    """
+    from greenroom.prediction_log import PredictionLog
+    from greenroom.spool import Spool
+    from greenroom.spooling import Spooler
+
+    spooler = Spooler(
+        Spool(Path(settings.home) / SPOOL_FOLDER),
+        fsync_s=settings.spool_fsync_ms / 1_000,
+        seal_s=settings.log_ship_interval_s,
+        max_bytes=settings.log_max_bytes,
+    )
+    return PredictionLog(
+        spooler, when_full=settings.log_when_full, to_mlflow=(), unlogged=instruments.unlogged
     )
 
 
