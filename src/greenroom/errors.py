@@ -34,7 +34,8 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     ├── TookTooLong             an answer was not there in time
     ├── LogError                the prediction log cannot be written or read
     │   ├── SpoolFull           there is no room for another prediction
-    │   └── SpoolCorrupt        a file of it is not what it should be
+    │   ├── SpoolCorrupt        a file of it is not what it should be
+    │   └── LogUnavailable      its tables cannot be reached
     └── ProcessError            a child process, a port or a folder stands in the way
 """
 
@@ -53,6 +54,7 @@ __all__ = [
     "FieldProblem",
     "GreenroomError",
     "LogError",
+    "LogUnavailable",
     "NotAllowed",
     "NotAuthenticated",
     "NotConvertible",
@@ -281,6 +283,10 @@ class SpoolFull(LogError):
 
 class SpoolCorrupt(LogError):
     """A file of the prediction log is not what it should be."""
+
+
+class LogUnavailable(LogError):
+    """The tables of the prediction log cannot be reached, read or written."""
 
 
 class ProcessError(GreenroomError):

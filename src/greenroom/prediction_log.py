@@ -22,6 +22,7 @@ from greenroom.predictions import Predictions
 from greenroom.reply import to_json
 from greenroom.rows import RowSource
 from greenroom.served_model import ServedModel
+from greenroom.spool import Balance
 from greenroom.spooling import Spooler
 
 __all__ = ["UNKNOWN", "Asked", "Asker", "Call", "PredictionLog", "WhenFull"]
@@ -195,6 +196,10 @@ class PredictionLog:
                 raise
             return False
         return known.to_mlflow
+
+    def balance(self) -> Balance:
+        """Return how many predictions were noted by all workers, and where they are."""
+        return self._spooler.balance()
 
     def close(self) -> None:
         """Seal what was noted, and let others write here."""

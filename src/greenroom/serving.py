@@ -171,6 +171,7 @@ class Server:
             lambda: read_totals(instruments.memory),
             status,
             prefix=app.metrics_prefix if app else OWN_PREFIX,
+            balance=log.balance if log is not None else None,
         )
         self._open_inference = OpenInference(
             models=lambda: self._routing.current().by_name,

@@ -137,6 +137,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = "any"
     log: Annotated[bool, Meta(description="Keep every prediction in the prediction log.")] = True
+    log_uri: Annotated[
+        str,
+        Meta(
+            description="Where the log's tables are: a folder or an address such as "
+            "`s3://bucket/log`; default: `log` in `home`."
+        ),
+    ] = ""
     log_when_full: Annotated[
         Literal["refuse", "serve"],
         Meta(

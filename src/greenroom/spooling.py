@@ -18,7 +18,7 @@ from typing import Final
 
 from greenroom.errors import SpoolFull
 from greenroom.segments import HEAD_BYTES, Head, SegmentWriter
-from greenroom.spool import Spool
+from greenroom.spool import Balance, Spool
 
 __all__ = ["Spooler"]
 
@@ -125,6 +125,10 @@ class Spooler:
     def immediate(self) -> bool:
         """Whether replies have to wait until their records survive a power cut."""
         return not self._fsync_s
+
+    def balance(self) -> Balance:
+        """Return how many predictions all writers of the spool were given, and where they are."""
+        return self._spool.balance()
 
     def seal(self) -> None:
         """Have what was appended so far sealed, soon."""

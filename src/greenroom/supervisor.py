@@ -36,6 +36,7 @@ from greenroom.rollout import Rollout
 from greenroom.server_record import ServerRecord
 from greenroom.server_status import utc_now
 from greenroom.settings import Settings
+from greenroom.shipper_process import ShipperProcess
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.swap import Outcome
 from greenroom.tls import require_certificate
@@ -44,6 +45,7 @@ from greenroom.worker_process import COMMAND, WorkerProcess
 log = logging.getLogger(__name__)
 
 _STOP_MARGIN_S: Final = 3.0
+_SHIP_GRACE_S: Final = 10.0
 _STOPPING: Final = ProcessError("the server is stopping")
 
 
@@ -71,6 +73,8 @@ class Supervisor:
         its state is shown as ``starting`` instead of ``unavailable``.
     registry_errands : RegistryErrands, optional
         Does what callers ask of the registry; None where they cannot.
+    shipper : ShipperProcess, optional
+        What ships the predictions that workers note.
     home : Path, optional
         Where a :class:`greenroom.server_record.ServerRecord` says that the server runs.
 
@@ -92,6 +96,7 @@ class Supervisor:
         command: Sequence[str] = COMMAND,
         registry_starts: Callable[[], bool] = lambda: False,
         registry_errands: RegistryErrands | None = None,
+        shipper: ShipperProcess | None = None,
         home: Path | None = None,
     ) -> None:
         self.settings = settings
@@ -130,6 +135,7 @@ class Supervisor:
             on_registry_answer=self._instruments.registry_answered,
         )
         self._registry_errands = registry_errands
+        self._shipper = shipper
         self._home = home
         self._record: ServerRecord | None = None
         self._restart = RollingRestart(
@@ -180,6 +186,8 @@ class Supervisor:
         """
         self.bind()
         with self._signals(), self._recorded():
+            if self._shipper is not None:
+                self._shipper.start()
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
@@ -316,6 +324,8 @@ class Supervisor:
             self._listener.close()
         await self._rollout.stop(grace_s=self.settings.drain_timeout_s + _STOP_MARGIN_S)
         await asyncio.gather(crew, return_exceptions=True)
+        if self._shipper is not None:
+            await self._shipper.stop(grace_s=_SHIP_GRACE_S)
         self._committed.close()
         self._instruments.memory.close()
 

@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from greenroom.instruments import WorkerInstruments
     from greenroom.prediction_log import PredictionLog
     from greenroom.registry_errands import RegistryErrands
+    from greenroom.shipper_process import ShipperProcess
     from greenroom.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
 STORE_FOLDER: Final = "store"
 SPOOL_FOLDER: Final = "spool"
+LOG_FOLDER: Final = "log"
 ONLY_ROUTE: Final = "/predict"
 
 
@@ -136,6 +138,7 @@ def build_supervisor(
         on_log=on_log,
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
+        shipper=build_shipper(settings, on_event, on_log) if settings.log else None,
         home=Path(settings.home),
     )
 
@@ -150,6 +153,26 @@ def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | 
     gated = app.models if app.management.gated else ()
     judges = {model.name: Judge(model.gate, model.task) for model in gated}
     return RegistryErrands(build_registry(settings), app_targets(app, settings), judges)
+
+
+def build_shipper(
+    settings: Settings, on_event: Callable[[str], None], on_log: Callable[[str], None]
+) -> ShipperProcess:
+    """Return what ships the predictions that the workers note; nothing runs yet."""
+    from greenroom.shipper import ShipperSetup
+    from greenroom.shipper_process import ShipperProcess
+
+    setup = ShipperSetup(
+        spool=str(Path(settings.home) / SPOOL_FOLDER),
+        uri=log_address(settings),
+        interval_s=settings.log_ship_interval_s,
+    )
+    return ShipperProcess(setup, on_event=on_event, on_log=on_log)
+
+
+def log_address(settings: Settings) -> str:
+    """Return where the tables of the prediction log are."""
+    return settings.log_uri or str(Path(settings.home) / LOG_FOLDER)
 
 
 def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
