@@ -14,8 +14,10 @@ import httpx
 from greenroom.generation import Deployment
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
+from greenroom.shipper_process import ShipperProcess
 from greenroom.status import RegistryStatus, VersionStatus
 from greenroom.supervisor import Supervisor
+from greenroom.wiring import build_shipper
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py")))
 
@@ -137,8 +139,10 @@ async def serving(
     if home is not None:
         settings["home"] = str(home)
     defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
+    state = {"log": False} if home is None else {"log": False, "home": str(home)}
+    chosen = Settings(**{**defaults, **state, **settings})
     supervisor = Supervisor(
-        settings=Settings(**{**defaults, **settings}),
+        settings=chosen,
         follower=follower,
         app_name="fake",
         on_event=lambda text: server.events.append(text),
@@ -147,6 +151,7 @@ async def serving(
         app_folder=app_folder,
         registry_starts=registry_starts,
         registry_errands=registry_errands,
+        shipper=_shipper(chosen, lambda text: server.events.append(text)),
         home=home,
         train=train,
         reread=reread,
@@ -163,6 +168,10 @@ async def serving(
         supervisor.stop()
         await server.client.aclose()
         await running
+
+
+def _shipper(settings: Settings, on_event: Callable[[str], None]) -> ShipperProcess | None:
+    return build_shipper(settings, on_event, on_event) if settings.log else None
 
 
 def main() -> None:

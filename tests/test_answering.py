@@ -13,6 +13,7 @@ import pytest
 from greenroom.answering import LARGE_BODY_BYTES, Answering
 from greenroom.array_rows import ArrayRows
 from greenroom.errors import RequestInvalid
+from greenroom.prediction_log import Asker
 from greenroom.schema import Column, Schema
 from servers import COLUMNS, GOOD, FakeRuntime, served
 
@@ -54,7 +55,7 @@ def ask(*questions, max_batch_rows=1_000):
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in questions]
         for (model, body), future in zip(questions, futures, strict=True):
-            answering.ask(model, body, future.set_result)
+            answering.ask(model, Asker(body=body), future.set_result)
         outcomes = await asyncio.wait_for(asyncio.gather(*futures), 10)
         answering.close()
         return outcomes
@@ -167,8 +168,8 @@ def test_a_caller_that_cannot_be_told_does_not_keep_the_others_from_hearing(capl
     async def asking():
         answering = Answering(100)
         model = quick(Noting())
-        answering.ask(model, aged(1), deaf)
-        answering.ask(model, aged(2), heard.append)
+        answering.ask(model, Asker(body=aged(1)), deaf)
+        answering.ask(model, Asker(body=aged(2)), heard.append)
         for _ in range(3):
             await asyncio.sleep(0)
         answering.close()
@@ -187,7 +188,7 @@ def test_the_turn_is_empty_again_after_it_was_answered(n_rows):
         answering = Answering(100)
         for _ in range(3):
             heard = []
-            answering.ask(model, aged(*[1] * n_rows), heard.append)
+            answering.ask(model, Asker(body=aged(*[1] * n_rows)), heard.append)
             await asyncio.sleep(0)
             assert len(heard) == 1
         answering.close()

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from greenroom import processes
 from greenroom.exposition import CONTENT_TYPE, Exposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
+from greenroom.spool import Balance
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -211,6 +212,15 @@ def test_every_metric_has_a_help_line_and_a_conventional_name(supervisor, worker
         assert not re.search(r"_(ms|milliseconds|minutes|kb|mb|percent)(_|$)", family.name)
 
 
+def test_the_log_says_how_much_it_has_and_where_under_the_apps_own_name_too(supervisor, worker):
+    worker.unlogged["served"](2)
+    found = samples(supervisor, prefix="housing_api", balance=lambda: Balance(5, 3, 2))
+    assert found["housing_api_predictions_logged_total", ()] == 5
+    assert found["greenroom_log_written_predictions_total", ()] == 3
+    assert found["greenroom_log_waiting_predictions", ()] == 2
+    assert found["greenroom_log_unlogged_predictions_total", (("verdict", "served"),)] == 2
+
+
 def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, worker):
     worker.predictions("/predict", "credit", "3").answered(0.001)
     worker.failed("/predict", 422, "RequestInvalid")
@@ -218,7 +228,8 @@ def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, 
     worker.loaded("credit", 0.2)
     supervisor.swapped("commit", 0.3)
     given = {}
-    for family in parse_text(exposed(supervisor).write()[0].decode()):
+    exposition = exposed(supervisor, balance=lambda: Balance(5, 3, 2))
+    for family in parse_text(exposition.write()[0].decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         (labels,) = {frozenset(sample.labels) - {"le"} for sample in family.samples}
         given[name] = (family.type, labels, family.documentation)

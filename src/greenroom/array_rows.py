@@ -7,7 +7,7 @@ one by one. Whether the values are good is decided before (:mod:`greenroom.tenso
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class ArrayRows:
 
     __slots__ = ("_arrays", "_matrix", "_schema", "n_rows")
 
-    single = False
+    single: Final = False
 
     def __init__(
         self, schema: Schema, arrays: Sequence[npt.NDArray[Any]] | npt.NDArray[np.float64]

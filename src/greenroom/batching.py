@@ -21,13 +21,17 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from greenroom.predictions import Predictions
 from greenroom.rows import RowSource
 
-__all__ = ["Batched", "Batcher", "OnCall"]
+__all__ = ["Batched", "Batcher", "OnCall", "next_call"]
+
+next_call: Final = count(1).__next__
+"""Return a number for a call of a model, which no other call of this process has."""
 
 
 class Predicts(Protocol):
@@ -58,11 +62,14 @@ class Batched(NamedTuple):
         How many rows were answered in that call.
     first_row : int
         Where among them the request's own begin.
+    call : int
+        Which call of this process it was.
     """
 
     predictions: Predictions
     n_rows: int
     first_row: int
+    call: int
 
 
 _Future: TypeAlias = "asyncio.Future[Any]"
@@ -291,13 +298,13 @@ def _answered(model: Predicts, requests: Sequence[_Request], on_call: OnCall) ->
 def _in_one_call(model: Predicts, requests: Sequence[_Request]) -> list[_Settle]:
     if len(requests) == 1:
         ((rows, future, _),) = requests
-        return [_given(future, Batched(model.predict(rows), rows.n_rows, 0))]
+        return [_given(future, Batched(model.predict(rows), rows.n_rows, 0, next_call()))]
     rows = type(requests[0].given).joined([own for own, _, _ in requests])
     predictions = model.predict(rows)
-    settles, first = [], 0
+    settles, first, call = [], 0, next_call()
     for own, future, _ in requests:
         part = predictions.part(first, first + own.n_rows)
-        settles.append(_given(future, Batched(part, rows.n_rows, first)))
+        settles.append(_given(future, Batched(part, rows.n_rows, first, call)))
         first += own.n_rows
     return settles
 

@@ -33,6 +33,10 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     ├── TooBusy                 as many requests as may be are being answered
     ├── TookTooLong             an answer was not there in time
     ├── TrainingUnderway        a training runs already, and one runs at a time
+    ├── LogError                the prediction log cannot be written or read
+    │   ├── SpoolFull           there is no room for another prediction
+    │   ├── SpoolCorrupt        a file of it is not what it should be
+    │   └── LogUnavailable      its tables cannot be reached
     └── ProcessError            a child process, a port or a folder stands in the way
 """
 
@@ -50,6 +54,8 @@ __all__ = [
     "DataMissing",
     "FieldProblem",
     "GreenroomError",
+    "LogError",
+    "LogUnavailable",
     "NotAllowed",
     "NotAuthenticated",
     "NotConvertible",
@@ -67,6 +73,8 @@ __all__ = [
     "RequestMalformed",
     "RowsRefused",
     "SettingsError",
+    "SpoolCorrupt",
+    "SpoolFull",
     "TooBusy",
     "TookTooLong",
     "TrainingUnderway",
@@ -276,6 +284,22 @@ class TookTooLong(GreenroomError):
 
 class TrainingUnderway(GreenroomError):
     """A training was asked for over HTTP, and another one runs; the message names it."""
+
+
+class LogError(GreenroomError):
+    """The prediction log cannot be written or read."""
+
+
+class SpoolFull(LogError):
+    """There is no room for another prediction in the log."""
+
+
+class SpoolCorrupt(LogError):
+    """A file of the prediction log is not what it should be."""
+
+
+class LogUnavailable(LogError):
+    """The tables of the prediction log cannot be reached, read or written."""
 
 
 class ProcessError(GreenroomError):

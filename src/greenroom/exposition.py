@@ -41,6 +41,8 @@ from greenroom.instruments import (
     Process,
     Totals,
 )
+from greenroom.log_exposition import log_metrics
+from greenroom.spool import Balance
 from greenroom.status import ModelStatus, Status, VersionStatus
 
 __all__ = ["CONTENT_TYPE", "OWN_PREFIX", "Exposition"]
@@ -65,6 +67,8 @@ class Exposition:
         Returns the server's status.
     prefix : str
         What the names of the app's documented metrics begin with (``App.metrics_prefix``).
+    balance : callable, optional
+        Returns where the predictions are that were noted; None where none are.
     """
 
     def __init__(
@@ -73,10 +77,12 @@ class Exposition:
         status: Callable[[], Status],
         *,
         prefix: str = OWN_PREFIX,
+        balance: Callable[[], Balance] | None = None,
     ) -> None:
         self._totals = totals
         self._status = status
         self._prefix = prefix
+        self._balance = balance
 
     def write(self, accept: str = "") -> tuple[bytes, str]:
         """Return the text and its content type; takes milliseconds, so it is for a thread.
@@ -99,6 +105,8 @@ class Exposition:
         yield from _server(totals, status)
         yield from _processes(totals.processes)
         yield from self._documented(status)
+        if self._balance is not None:
+            yield from log_metrics(self._balance(), totals, self._prefix)
 
     def _documented(self, status: Status) -> Iterator[Metric]:
         """Return what applications' own documents name."""

@@ -59,6 +59,7 @@ ERRORS: Final = "errors"
 IN_FLIGHT: Final = "in flight"
 BATCHES: Final = "batches"
 LOADS: Final = "loads"
+UNLOGGED: Final = "unlogged"
 SWAPS: Final = "swaps"
 RESTARTS: Final = "restarts"
 TRAININGS: Final = "trainings"
@@ -112,6 +113,9 @@ class WorkerInstruments:
     ----------
     in_flight : memoryview of float
         One cell: how many requests are in flight.
+    unlogged : dict of str to callable
+        By what became of them (``served``, ``refused``), counts predictions that the log had no
+        room for; one thread at a time.
     """
 
     def __init__(
@@ -125,6 +129,10 @@ class WorkerInstruments:
         self._batches: dict[str, Callable[[float], None]] = {}
         self._forget_from = FORGET_FROM
         self.in_flight: Final = self._seat.series(IN_FLIGHT, (), 1)
+        self.unlogged: Final = {
+            verdict: adder(self._seat.series(UNLOGGED, (verdict,), 1))
+            for verdict in ("served", "refused")
+        }
         # Whoever sat here before has no requests any more.
         self.in_flight[0] = 0.0
 

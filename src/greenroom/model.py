@@ -26,6 +26,7 @@ REPLY_SOURCES: Final = (
     "model_stage",
     "timestamp",
     "processing_time_ms",
+    "mlflow_logged",
 )
 """What a reply may hold besides the task's outputs."""
 

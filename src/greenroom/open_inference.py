@@ -32,6 +32,7 @@ from greenroom.inference_protocol import (
 )
 from greenroom.pages import not_serving, ready
 from greenroom.prediction_id import new_prediction_id
+from greenroom.prediction_log import UNKNOWN, Asker
 from greenroom.predictions import Predictions
 from greenroom.protocol_endpoints import endpoint_of
 from greenroom.refusal import readable_name
@@ -48,9 +49,9 @@ JSON_LENGTH: Final = "inference-header-content-length"
 
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 
-Predict: TypeAlias = Callable[[ServedModel, RowSource], Awaitable[Predictions]]
+Predict: TypeAlias = Callable[[ServedModel, RowSource, Asker | None], Awaitable[Predictions]]
 Work: TypeAlias = Callable[[int, Callable[[], Any]], Awaitable[Any]]
-Admit: TypeAlias = Callable[[Access], AbstractContextManager[None]]
+Admit: TypeAlias = Callable[[Access], AbstractContextManager[str]]
 ReadBody: TypeAlias = Callable[[], Awaitable[bytes | None]]
 
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
@@ -88,6 +89,7 @@ class _Asked(NamedTuple):
     parameters: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     read: ReadBody
+    asker: Asker = UNKNOWN
 
 
 class _Gone(Exception):
@@ -111,7 +113,8 @@ class OpenInference:
     first_use : callable
         Returns a model in memory, which it may not have been before.
     predict : callable
-        ``model, rows -> predictions``: where a prediction is made is the server's to say.
+        ``model, rows, who asks -> predictions``: where a prediction is made is the server's to
+        say; it is noted where somebody asks for it.
     work : callable
         ``n_bytes, work -> result``: does what takes the longer the more bytes there are.
     """
@@ -179,8 +182,9 @@ class OpenInference:
         try:
             endpoint, parameters = endpoint_of(method, path)
             asked = asked._replace(route=endpoint.path, parameters=parameters)
-            with admit(endpoint.scope):
-                reply = await self._handlers[endpoint.action](asked)
+            with admit(endpoint.scope) as caller:
+                asker = Asker(caller, endpoint.path, request_id)
+                reply = await self._handlers[endpoint.action](asked._replace(asker=asker))
         except _Gone:
             return None
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
@@ -204,7 +208,7 @@ class OpenInference:
         json_length = _json_length(asked.headers)
         reader = self._reader(name, served)
         request, rows = await self._work(len(body), lambda: _decoded(reader, body, json_length))
-        predictions = await self._predict(served, rows)
+        predictions = await self._predict(served, rows, asked.asker)
         version = served.deployment.serving.version if served.deployment.serving else ""
         reply = write_reply(request, predictions, model=name, version=version)
         told = source_headers(served.deployment)
@@ -253,7 +257,7 @@ class OpenInference:
             assert served.runtime is not None  # noqa: S101 - for the type checker
             example = example_request(served.runtime.schema, served.runtime.example_values)
             rows = served.decode(msgspec.json.encode(example))
-            found = (made_for, output_metadata(await self._predict(served, rows)))
+            found = (made_for, output_metadata(await self._predict(served, rows, None)))
             self._described[name] = found
         return found[1]
 

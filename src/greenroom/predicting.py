@@ -25,6 +25,7 @@ from greenroom.instruments import WorkerInstruments
 from greenroom.messages import Reply
 from greenroom.pages import not_serving
 from greenroom.prediction_id import new_prediction_id
+from greenroom.prediction_log import Asker
 from greenroom.served_model import FirstUse, ServedModel
 from greenroom.traffic import Routed
 from greenroom.visits import Visit
@@ -87,7 +88,9 @@ class Predicting:
             replied = partial(_note, self._log, visit, replied)
         self._put(routed, headers, body, replied, self._admission, visit)
 
-    async def predict(self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
+    async def predict(
+        self, routed: Routed, headers: Mapping[bytes, bytes], body: bytes, caller: str
+    ) -> Reply:
         """Answer a request that has been let in, having loaded the model if need be.
 
         Raises
@@ -104,7 +107,7 @@ class Predicting:
             if not future.done():  # the caller may be gone
                 future.set_result(reply)
 
-        self._put(routed, headers, body, replied)
+        self._put(routed, headers, body, replied, caller=caller)
         return await future
 
     def _put(
@@ -115,6 +118,7 @@ class Predicting:
         replied: Replied,
         admission: Admission | None = None,
         visit: Visit | None = None,
+        caller: str = "",
     ) -> None:
         """Answer a POST to a model's path; let it in first where it is not in yet.
 
@@ -142,16 +146,16 @@ class Predicting:
 
         try:
             if admission is not None:
-                caller = admission.enter(headers, "predict")
+                caller = admission.enter(headers, "predict").name
                 has_entered = True
                 if visit is not None:
-                    visit.caller = caller.name
+                    visit.caller = caller
             require_serving(served)
             require_json(headers)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to be told
             answered(error)
         else:
-            self._answering.ask(served, body, answered)
+            self._answering.ask(served, Asker(caller, route, request_id, body), answered)
 
 
 def refused(error: Exception, request_id: str, where: str) -> Reply:

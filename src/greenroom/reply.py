@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,11 +22,29 @@ from greenroom.model import REPLY_SOURCES
 from greenroom.predictions import Predictions
 from greenroom.task import Task
 
-__all__ = ["ReplyType", "class_text", "to_json"]
+__all__ = ["ReplyType", "Told", "class_text", "to_json"]
 
-_PER_REQUEST: Final = ("timestamp", "processing_time_ms")
+_PER_REQUEST: Final = ("timestamp", "processing_time_ms", "mlflow_logged")
 _PER_ROW: Final = "prediction_id"
 _CONSTANTS: Final = tuple(s for s in REPLY_SOURCES if s not in {*_PER_REQUEST, _PER_ROW})
+
+
+class Told(NamedTuple):
+    """What is of a request, and not of its rows.
+
+    Parameters
+    ----------
+    timestamp : str
+        When it was answered, ISO 8601 in UTC.
+    processing_time_ms : float
+        How long it took, in milliseconds.
+    mlflow_logged : bool
+        Whether what was answered is on its way to MLflow, for sure.
+    """
+
+    timestamp: str
+    processing_time_ms: float
+    mlflow_logged: bool = False
 
 
 class _Layout(NamedTuple):
@@ -144,12 +163,13 @@ class ReplyType:
             How long it took, in milliseconds.
         """
         cells = self.cells(predictions)
+        told = Told(timestamp, processing_time_ms)
         if not single:
-            return self.encode_list(cells, 0, len(predictions), ids, timestamp, processing_time_ms)
+            return self.encode_list(cells, 0, len(predictions), ids, told)
         (prediction_id,) = ids
         if len(predictions) != 1:
             raise ValueError(f"one object is to answer {len(predictions)} rows")
-        return self.encode_row(cells, 0, prediction_id, timestamp, processing_time_ms)
+        return self.encode_row(cells, 0, prediction_id, told)
 
     def cells(self, predictions: Predictions) -> Cells:
         """Turn predictions into plain values once, for all the replies that hold a part of them."""
@@ -160,16 +180,14 @@ class ReplyType:
         }
         return Cells(layout, columns)
 
-    def encode_row(
-        self, cells: Cells, row: int, prediction_id: str, timestamp: str, processing_time_ms: float
-    ) -> bytes:
-        """Encode one row's reply as one flat object; the parameters are those of :meth:`encode`."""
+    def encode_row(self, cells: Cells, row: int, prediction_id: str, told: Told) -> bytes:
+        """Encode one row's reply as one flat object."""
         layout, columns = cells
         document = layout.flat.copy()
         for name, source in layout.per_row:
             document[name] = prediction_id if source == _PER_ROW else columns[source][row]
         for name, source in layout.per_request:
-            document[name] = timestamp if source == "timestamp" else round(processing_time_ms, 3)
+            document[name] = _OF_REQUEST[source](told)
         return self._encode(document)
 
     def encode_list(
@@ -178,14 +196,13 @@ class ReplyType:
         first: int,
         end: int,
         ids: Sequence[str],
-        timestamp: str,
-        processing_time_ms: float,
+        told: Told,
     ) -> bytes:
         """Encode the reply for the rows from ``first`` up to ``end`` as a list."""
         layout, columns = cells
         document = layout.shared.copy()
         for name, source in layout.per_request:
-            document[name] = timestamp if source == "timestamp" else round(processing_time_ms, 3)
+            document[name] = _OF_REQUEST[source](told)
         if len(ids) != end - first:
             raise ValueError(f"there are {len(ids)} ids for {end - first} rows")
         parts = [ids if s == _PER_ROW else columns[s][first:end] for _, s in layout.per_row]
@@ -254,7 +271,8 @@ def _every_field(task: Task, constants: Mapping[str, Any]) -> dict[str, str]:
     outputs = [output.name for output in task.outputs]
     further = [source for source in constants if source not in _CONSTANTS]
     known = [source for source in _CONSTANTS if source in constants]
-    return {name: name for name in [*outputs, *known, *further, _PER_ROW, *_PER_REQUEST]}
+    usual = (_PER_ROW, "timestamp", "processing_time_ms")
+    return {name: name for name in [*outputs, *known, *further, *usual]}
 
 
 def to_json(value: Any) -> Any:
@@ -287,6 +305,12 @@ def _by_class(column: Any, by_class: Callable[..., Any]) -> list[Any]:
 
 _UNSPEAKABLE: Final = re.compile(r'["\\\x00-\x1f]')
 """What a struct's field cannot be named with."""
+
+_OF_REQUEST: Final[dict[str, Callable[[Told], Any]]] = {
+    "timestamp": itemgetter(0),
+    "processing_time_ms": lambda told: round(told[1], 3),
+    "mlflow_logged": itemgetter(2),
+}
 
 _VALUES: Final[dict[str, Callable[[Any, Callable[..., Any]], list[Any]]]] = {
     "label": _as_they_are,

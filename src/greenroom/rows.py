@@ -24,6 +24,10 @@ class RowSource(Protocol):
     def n_rows(self) -> int:
         """How many there are."""
 
+    @property
+    def single(self) -> bool:
+        """Whether they are one row that was sent by itself, and not in a list."""
+
     @classmethod
     def joined(cls, requests: Sequence[Self]) -> Self:
         """Return the rows of several requests of one schema, one request after the other."""

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-from greenroom.batching import Batcher
+from greenroom.answering import Answering
 from greenroom.headers import require_post, scoring_type
 from greenroom.invocations import decode_invocation, encode_predictions
 from greenroom.pages import not_serving
 from greenroom.predicting import require_serving
+from greenroom.prediction_log import Asker
 from greenroom.served_model import FirstUse, ServedModel
 
 __all__ = ["Scoring"]
@@ -27,18 +28,23 @@ class Scoring:
 
     Parameters
     ----------
-    batcher : Batcher
+    answering : Answering
         Where bodies are read and rows predicted.
     first_use : callable
         Loads a model that is not in memory.
     """
 
-    def __init__(self, batcher: Batcher, first_use: FirstUse) -> None:
-        self._batcher = batcher
+    def __init__(self, answering: Answering, first_use: FirstUse) -> None:
+        self._answering = answering
         self._first_use = first_use
 
     async def score(
-        self, served: ServedModel, method: str, headers: Mapping[bytes, bytes], read: ReadBody
+        self,
+        served: ServedModel,
+        method: str,
+        headers: Mapping[bytes, bytes],
+        read: ReadBody,
+        asker: Asker,
     ) -> bytes | None:
         """Return the body of the reply; None when the caller has gone away.
 
@@ -59,5 +65,5 @@ class Scoring:
         if served.request_type is None:
             raise not_serving(served.deployment)
         decode = partial(decode_invocation, body, media_type)
-        rows = await self._batcher.alone(decode, served.request_type)
-        return encode_predictions((await self._batcher.predict(served, rows)).predictions)
+        rows = await self._answering.batcher.alone(decode, served.request_type)
+        return encode_predictions(await self._answering.predict(served, rows, asker))

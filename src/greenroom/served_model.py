@@ -16,7 +16,7 @@ from greenroom.generation import Deployment
 from greenroom.memory import Recency
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.predictions import Predictions
-from greenroom.reply import ReplyType
+from greenroom.reply import ReplyType, Told
 from greenroom.request import RequestType, Rows
 from greenroom.rows import RowSource
 from greenroom.runtime import Runtime
@@ -119,10 +119,18 @@ class ServedModel:
 
     def encode(self, rows: Rows, predictions: Predictions, began_s: float) -> bytes:
         """Write the reply; ``began_s`` is what ``time.perf_counter()`` said at the beginning."""
-        return self.encode_each([(rows, began_s)], predictions)[0]
+        if self.runtime is None:
+            raise self._not_serving()
+        ids = new_prediction_ids(len(predictions))
+        return self.encode_each([(rows, began_s)], predictions, ids)[0]
 
     def encode_each(
-        self, asked: Sequence[tuple[Rows, float]], predictions: Predictions
+        self,
+        asked: Sequence[tuple[Rows, float]],
+        predictions: Predictions,
+        ids: Sequence[str],
+        *,
+        logged: bool = False,
     ) -> list[bytes]:
         """Write the replies to requests whose rows were predicted in one call, in their order.
 
@@ -132,23 +140,29 @@ class ServedModel:
             The requests, and when each began.
         predictions : Predictions
             For all their rows.
+        ids : sequence of str
+            For each prediction its id.
+        logged : bool
+            Whether they are on their way to MLflow, for sure.
         """
         reply_type, runtime = self.reply_type, self.runtime
         if reply_type is None or runtime is None:
             raise self._not_serving()
         cells = reply_type.cells(predictions)
         n_answers = len(predictions)
-        ids, timestamp, now_s = new_prediction_ids(n_answers), timestamp_now(), time.perf_counter()
+        timestamp, now_s = timestamp_now(), time.perf_counter()
         replies, first = [], 0
         for rows, began_s in asked:
             took_ms = (now_s - began_s) * 1_000
             if rows.single and not runtime.expands:
-                reply = reply_type.encode_row(cells, first, ids[first], timestamp, took_ms)
+                told = Told(timestamp, took_ms, logged)
+                reply = reply_type.encode_row(cells, first, ids[first], told)
                 first += 1
             else:
                 end = n_answers if runtime.expands else first + rows.n_rows
                 own = ids[first:end]
-                reply = reply_type.encode_list(cells, first, end, own, timestamp, took_ms)
+                told = Told(timestamp, took_ms, logged)
+                reply = reply_type.encode_list(cells, first, end, own, told)
                 first = end
             replies.append(reply)
         return replies

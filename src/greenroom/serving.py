@@ -47,6 +47,7 @@ from greenroom.messages import Reply, read_body, send_reply
 from greenroom.open_inference import OpenInference
 from greenroom.predicting import Predicting, refused, version_of
 from greenroom.prediction_id import new_prediction_id
+from greenroom.prediction_log import Asker, PredictionLog
 from greenroom.protocol_endpoints import ROOT
 from greenroom.routing import Routing
 from greenroom.scoring import Scoring
@@ -82,6 +83,7 @@ def build_asgi(
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
     instruments: WorkerInstruments | None = None,
     worker: int = 0,
+    log: PredictionLog | None = None,
 ) -> Server:
     """Build the ASGI app of a worker.
 
@@ -109,6 +111,8 @@ def build_asgi(
         What counts the answers; default: this process's own, which know of no other process.
     worker : int, optional
         The worker's slot, for the access log.
+    log : PredictionLog, optional
+        Where predictions are noted.
 
     Raises
     ------
@@ -118,7 +122,9 @@ def build_asgi(
     counting = instruments or WorkerInstruments()
     loaded = first_use or _as_it_is
     own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody, settings))
-    return Server(engine, status, app, settings, reload, loaded, lifespan, counting, worker, own)
+    return Server(
+        engine, status, app, settings, reload, loaded, lifespan, counting, worker, log, own
+    )
 
 
 class Server:
@@ -135,7 +141,8 @@ class Server:
         lifespan: Callable[[], AbstractAsyncContextManager[Any]],
         instruments: WorkerInstruments,
         worker: int,
-        own: Sequence[Endpoint] = (),
+        log: PredictionLog | None,
+        own: Sequence[Endpoint],
     ) -> None:
         self._max_body_bytes = settings.max_body_bytes
         unasked = settings.auth == "none"
@@ -148,6 +155,7 @@ class Server:
         self.crosses_origins = bool(settings.cors_origins)
         self._admission = Admission.of(settings, instruments.in_flight)
         self._log = AccessLog(worker, soon=_soon) if settings.access_log else None
+        self._prediction_log = log
         self._lifespan = lifespan
         self._instruments = instruments
         self._traffic = Traffic(instruments)
@@ -155,11 +163,12 @@ class Server:
         self._answering = Answering(
             settings.max_batch_rows,
             lambda served, n_rows: instruments.batched(served.deployment.name, n_rows),
+            log,
         )
         self._predicting = Predicting(
             self._answering, self._admission, first_use, instruments, self._log
         )
-        self._scoring = Scoring(self._answering.batcher, first_use)
+        self._scoring = Scoring(self._answering, first_use)
         # The short way, without a call of ours in between.
         self.served_at = self._routing.at_url
         self.ask = self._predicting.ask
@@ -167,6 +176,7 @@ class Server:
             lambda: read_totals(instruments.memory),
             status,
             prefix=app.metrics_prefix if app else OWN_PREFIX,
+            balance=log.balance if log is not None else None,
         )
         self._open_inference = OpenInference(
             models=lambda: self._routing.current().by_name,
@@ -200,6 +210,8 @@ class Server:
         async with self._lifespan(), self.deadlines.kept():
             yield
         self._answering.close()
+        if self._prediction_log is not None:
+            self._prediction_log.close()
         if self._log is not None:
             self._log.flush()
 
@@ -236,20 +248,20 @@ class Server:
     @contextmanager
     def _let_in(
         self, visit: Visit, headers: Mapping[bytes, bytes], served: ServedModel, route: str
-    ) -> Iterator[None]:
-        """Let in a request for predictions, for as long as the block runs."""
+    ) -> Iterator[str]:
+        """Let in a request for predictions, for as long as the block runs; give who asks."""
         visit.route, visit.model = route, served.deployment.name
         visit.version = version_of(served)
-        with self._admitted(visit, headers, "predict"):
-            yield
+        with self._admitted(visit, headers, "predict") as caller:
+            yield caller
 
     @contextmanager
     def _admitted(
         self, visit: Visit, headers: Mapping[bytes, bytes], access: Access
-    ) -> Iterator[None]:
+    ) -> Iterator[str]:
         with self._admission.admitted(headers, access) as caller:
             visit.caller = caller.name
-            yield
+            yield caller.name
 
     def refuse(self, status: int, message: str, advice: str = "") -> Reply:
         """Return the reply to what cannot even be read as a request, and note it."""
@@ -268,11 +280,11 @@ class Server:
         counted: CountedSend,
     ) -> None:
         """Answer a prediction that has not come by the short way."""
-        with self._let_in(visit, headers, routed.served, routed.route):
+        with self._let_in(visit, headers, routed.served, routed.route) as caller:
             require_post(visit.method)
             body = await read_body(headers, receive, self._max_body_bytes)
             if body is not None:
-                reply = await self._predicting.predict(routed, headers, body)
+                reply = await self._predicting.predict(routed, headers, body, caller)
                 counted.counted = True
                 await send_reply(counted, reply)
 
@@ -284,9 +296,10 @@ class Server:
         (served,) = self._routing.current().by_name.values()
         counted.under(SCORING_PATH, self._traffic.answers(SCORING_PATH, served))
         try:
-            with self._let_in(visit, headers, served, SCORING_PATH):
+            with self._let_in(visit, headers, served, SCORING_PATH) as caller:
                 read = partial(read_body, headers, receive, self._max_body_bytes)
-                body = await self._scoring.score(served, visit.method, headers, read)
+                asker = Asker(caller, SCORING_PATH, visit.request_id)
+                body = await self._scoring.score(served, visit.method, headers, read, asker)
                 if body is not None:
                     await send_reply(counted, Reply(200, body, source_headers(served.deployment)))
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered

@@ -152,6 +152,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "for development."
         ),
     ] = False
+    log: Annotated[bool, Meta(description="Keep every prediction in the prediction log.")] = True
+    log_uri: Annotated[
+        str,
+        Meta(
+            description="Where the log's tables are: a folder or an address such as "
+            "`s3://bucket/log`; default: `log` in `home`."
+        ),
+    ] = ""
+    log_when_full: Annotated[
+        Literal["refuse", "serve"],
+        Meta(
+            description="A prediction that the log has no room for is refused (503), or answered "
+            "without a record and counted."
+        ),
+    ] = "refuse"
+    log_max_bytes: Annotated[
+        int,
+        Meta(ge=2**26, description="How much disk predictions may take that are not shipped yet."),
+    ] = 10 * 2**30
+    log_ship_interval_s: Annotated[
+        Seconds, Meta(description="How long a prediction waits at most before it is shipped.")
+    ] = 10.0
+    spool_fsync_ms: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How many milliseconds of predictions a power cut may lose; `0`: none, "
+            "and every reply waits for the disk.",
+        ),
+    ] = 100.0
     who: Annotated[
         str, Meta(description="Who promotions are recorded for; default: user and host.")
     ] = ""

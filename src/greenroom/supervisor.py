@@ -38,6 +38,7 @@ from greenroom.rollout import Rollout
 from greenroom.server_record import ServerRecord
 from greenroom.server_status import utc_now
 from greenroom.settings import Settings
+from greenroom.shipper_process import ShipperProcess
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.swap import Outcome as SwapOutcome
 from greenroom.tls import require_certificate
@@ -47,6 +48,7 @@ from greenroom.worker_process import COMMAND, WorkerProcess
 log = logging.getLogger(__name__)
 
 _STOP_MARGIN_S: Final = 3.0
+_SHIP_GRACE_S: Final = 10.0
 
 
 class Supervisor:
@@ -73,6 +75,8 @@ class Supervisor:
         its state is shown as ``starting`` instead of ``unavailable``.
     registry_errands : RegistryErrands, optional
         Does what callers ask of the registry; None where they cannot.
+    shipper : ShipperProcess, optional
+        What ships the predictions that workers note.
     home : Path, optional
         Where a :class:`greenroom.server_record.ServerRecord` says that the server runs, and where
         training jobs are kept.
@@ -99,6 +103,7 @@ class Supervisor:
         command: Sequence[str] = COMMAND,
         registry_starts: Callable[[], bool] = lambda: False,
         registry_errands: RegistryErrands | None = None,
+        shipper: ShipperProcess | None = None,
         home: Path | None = None,
         train: Sequence[str] = (),
         reread: Callable[[], Settings] | None = None,
@@ -138,6 +143,7 @@ class Supervisor:
             registry_starts=registry_starts,
             on_registry_answer=self._instruments.registry_answered,
         )
+        self._shipper = shipper
         self._home = home
         self._record: ServerRecord | None = None
         self._restart = RollingRestart(
@@ -201,6 +207,8 @@ class Supervisor:
             if self.settings.reload_on_change and self._app_folder is not None:
                 watch = CodeWatch(self._app_folder, self._take_up, on_event=self._on_event)
                 self._run_errand(watch.run())
+            if self._shipper is not None:
+                self._shipper.start()
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
@@ -333,6 +341,8 @@ class Supervisor:
         grace_s = self.settings.drain_timeout_s + _STOP_MARGIN_S
         await asyncio.gather(self._rollout.stop(grace_s=grace_s), self._jobs.stop())
         await asyncio.gather(crew, return_exceptions=True)
+        if self._shipper is not None:
+            await self._shipper.stop(grace_s=_SHIP_GRACE_S)
         self._committed.close()
         self._instruments.memory.close()
 

@@ -34,11 +34,16 @@ from greenroom.settings import ModelSettings, Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from greenroom.instruments import WorkerInstruments
+    from greenroom.prediction_log import PredictionLog
     from greenroom.registry_errands import RegistryErrands
+    from greenroom.shipper_process import ShipperProcess
     from greenroom.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
 STORE_FOLDER: Final = "store"
+SPOOL_FOLDER: Final = "spool"
+LOG_FOLDER: Final = "log"
 ONLY_ROUTE: Final = "/predict"
 
 
@@ -141,6 +146,7 @@ def build_supervisor(
         on_log=on_log,
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
+        shipper=build_shipper(settings, on_event, on_log) if settings.log else None,
         home=Path(settings.home),
         train=train_command(folder, config=config, generated=settings.generated),
         reread=reread,
@@ -157,6 +163,26 @@ def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | 
     gated = app.models if app.management.gated else ()
     judges = {model.name: Judge(model.gate, model.task) for model in gated}
     return RegistryErrands(build_registry(settings), app_targets(app, settings), judges)
+
+
+def build_shipper(
+    settings: Settings, on_event: Callable[[str], None], on_log: Callable[[str], None]
+) -> ShipperProcess:
+    """Return what ships the predictions that the workers note; nothing runs yet."""
+    from greenroom.shipper import ShipperSetup
+    from greenroom.shipper_process import ShipperProcess
+
+    setup = ShipperSetup(
+        spool=str(Path(settings.home) / SPOOL_FOLDER),
+        uri=log_address(settings),
+        interval_s=settings.log_ship_interval_s,
+    )
+    return ShipperProcess(setup, on_event=on_event, on_log=on_log)
+
+
+def log_address(settings: Settings) -> str:
+    """Return where the tables of the prediction log are."""
+    return settings.log_uri or str(Path(settings.home) / LOG_FOLDER)
 
 
 def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
@@ -263,6 +289,7 @@ def worker() -> ASGIApp:
     def on_load(deployment: Deployment, seconds: float) -> None:
         instruments.loaded(deployment.name, seconds)
 
+    log = _prediction_log(setup.settings, instruments) if setup.settings.log else None
     committed = CommittedGeneration.attach(setup.committed_fd)
     max_loaded = setup.settings.max_loaded
     bounded = BoundedEngine(committed, load, on_load, max_loaded=max_loaded) if max_loaded else None
@@ -283,6 +310,30 @@ def worker() -> ASGIApp:
         lifespan=membership.session,
         instruments=instruments,
         worker=setup.slot,
+        log=log,
+    )
+
+
+def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> PredictionLog:
+    """Return what a worker notes its predictions in.
+
+    Raises
+    ------
+    LogError
+        When the spool cannot be written.
+    """
+    from greenroom.prediction_log import PredictionLog
+    from greenroom.spool import Spool
+    from greenroom.spooling import Spooler
+
+    spooler = Spooler(
+        Spool(Path(settings.home) / SPOOL_FOLDER),
+        fsync_s=settings.spool_fsync_ms / 1_000,
+        seal_s=settings.log_ship_interval_s,
+        max_bytes=settings.log_max_bytes,
+    )
+    return PredictionLog(
+        spooler, when_full=settings.log_when_full, to_mlflow=(), unlogged=instruments.unlogged
     )
 
 

@@ -1,0 +1,55 @@
+"""What ``/metrics`` says about the prediction log: how much was accepted, and where it is.
+
+Three numbers that are counted independently of each other (:class:`greenroom.spool.Balance`), and
+what was not noted, counted apart. The other metrics are :mod:`greenroom.exposition`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from greenroom.instruments import UNLOGGED, Totals
+from greenroom.spool import Balance
+
+__all__ = ["log_metrics"]
+
+_PREFIX: Final = "greenroom"
+
+
+def log_metrics(balance: Balance, totals: Totals, prefix: str) -> Iterator[Metric]:
+    """Return the metrics of the log.
+
+    Parameters
+    ----------
+    balance : Balance
+    totals : Totals
+        What all processes have counted.
+    prefix : str
+        What the names of the app's documented metrics begin with.
+    """
+    yield CounterMetricFamily(
+        f"{prefix}_predictions_logged",
+        "Predictions that were noted in the log before they were given.",
+        value=balance.accepted,
+    )
+    yield CounterMetricFamily(
+        f"{_PREFIX}_log_written_predictions",
+        "Noted predictions that are in the log's tables.",
+        value=balance.written,
+    )
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_log_waiting_predictions",
+        "Noted predictions that wait on disk to be shipped.",
+        value=balance.waiting,
+    )
+    unlogged = CounterMetricFamily(
+        f"{_PREFIX}_log_unlogged_predictions",
+        "Predictions that the log had no room for: answered all the same (served), or refused.",
+        labels=("verdict",),
+    )
+    for labels, cells in totals.named(UNLOGGED):
+        unlogged.add_metric(labels, cells[0])
+    yield unlogged

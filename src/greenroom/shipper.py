@@ -1,0 +1,149 @@
+"""The shipper process: ``python -m greenroom.shipper``, started by the supervisor.
+
+A process of its own, so that neither a table's library nor a slow store is ever in the way of what
+serves; it may be killed at any time, and goes on where it was. One at a time ships a spool: it
+holds the spool's lock. It ends when its supervisor does, after a last round for what the workers
+have left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from greenroom.errors import GreenroomError, LogError, ProcessError
+from greenroom.spool import Spool
+
+if TYPE_CHECKING:
+    from greenroom.log_tables import LogTables
+
+__all__ = ["SHIPPER_VARIABLE", "Shipper", "ShipperSetup", "main"]
+
+SHIPPER_VARIABLE: Final = "GREENROOM_SHIPPER"
+_LOCK: Final = "shipper.lock"
+_LONGEST_PAUSE_S: Final = 60.0
+
+
+class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process is started with.
+
+    Parameters
+    ----------
+    spool : str
+        The spool's folder.
+    uri : str
+        Where the tables are.
+    interval_s : float
+        How long it pauses between two rounds.
+    control_fd : int
+        An inherited file that is closed when the supervisor ends.
+    """
+
+    spool: str
+    uri: str
+    interval_s: float
+    control_fd: int = -1
+
+
+class Shipper:
+    """What ships, round by round.
+
+    Parameters
+    ----------
+    setup : ShipperSetup
+    """
+
+    def __init__(self, setup: ShipperSetup) -> None:
+        self._setup: Final = setup
+        self._spool: Final = Spool(Path(setup.spool))
+        self._tables: LogTables | None = None
+        self._lock: Final = self._locked()
+        self._ending = False
+        self._failures = 0
+
+    def run(self) -> None:
+        """Ship until the supervisor is gone."""
+        while not self._ending:
+            self._pause()
+            self.round()
+
+    def stop(self) -> None:
+        """Ship once more and end."""
+        self._ending = True
+
+    def round(self) -> bool:
+        """Ship what is there; return whether that went well."""
+        log = logging.getLogger(__name__)
+        try:
+            self._ship()
+        except (LogError, OSError) as error:
+            self._failures += 1
+            if self._failures == 1:
+                log.warning("predictions wait on disk: %s", error)
+            return False
+        if self._failures:
+            log.warning("predictions are shipped again, after %d rounds", self._failures)
+            self._failures = 0
+        return True
+
+    def _ship(self) -> None:
+        self._spool.seal_leftovers()
+        if any(segment.sealed for slot in self._spool.slots() for segment in slot.segments()):
+            # What writes tables is imported when there is something to write: 80 MB.
+            from greenroom.log_tables import LogTables
+            from greenroom.shipping import ship_all
+
+            self._tables = self._tables or LogTables(self._setup.uri)
+            ship_all(self._spool, self._tables)
+
+    def _pause(self) -> None:
+        """Wait for the next round; longer while nothing can be shipped."""
+        pause_s = min(self._setup.interval_s * 2 ** min(self._failures, 6), _LONGEST_PAUSE_S)
+        pause_s = max(pause_s, self._setup.interval_s)
+        if self._setup.control_fd < 0:
+            time.sleep(pause_s)
+            return
+        watched = select.poll()
+        watched.register(self._setup.control_fd, select.POLLHUP)
+        if watched.poll(pause_s * 1_000):
+            self.stop()
+
+    def _locked(self) -> int:
+        fd = os.open(self._spool.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            raise ProcessError(
+                f"{self._spool.folder} is shipped by another process",
+                advice="another server has the same home",
+            ) from error
+        return fd
+
+
+def main() -> None:
+    """Ship as ``GREENROOM_SHIPPER`` says."""
+    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    try:
+        setup = msgspec.json.decode(os.environ.get(SHIPPER_VARIABLE, ""), type=ShipperSetup)
+        shipper = Shipper(setup)
+        signal.signal(signal.SIGTERM, lambda *_: shipper.stop())
+        # The terminal sends it to all: what the workers leave is shipped when they have ended.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        shipper.run()
+    except (GreenroomError, msgspec.DecodeError) as error:
+        logging.getLogger(__name__).critical("%s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Reading the log: what is shipped and what waits, by window, by id, each prediction once."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from greenroom.errors import LogError
+from greenroom.log_reading import PredictionLogReader, Window, id_instant
+from greenroom.log_records import Observation, Observations
+from greenroom.log_tables import LogTables
+from greenroom.prediction_id import new_prediction_ids
+from greenroom.shipping import ship_all
+from test_shipping import NOON_US, ROW, answers, request, spooled, version
+
+HOUR_US = 3_600_000_000
+NOON = dt.datetime.fromtimestamp(NOON_US / 1e6, dt.UTC)
+
+
+def at_hours(ids, *hours):
+    return [
+        (version(), answers(request(ROW, [one]), at_us=NOON_US + hour * HOUR_US))
+        for one, hour in zip(ids, hours, strict=True)
+    ]
+
+
+def test_what_is_shipped_and_what_waits_is_given_in_order_and_once(tmp_path):
+    ids = new_prediction_ids(4)
+    tables = LogTables(str(tmp_path / "log"))
+    ship_all(spooled(tmp_path, *at_hours(ids[:2], 0, 2)), tables)
+    spool = spooled(tmp_path, *at_hours(ids[2:], 1, 3))
+    found = PredictionLogReader(tables, spool).predictions("m")
+    assert found["prediction_id"].to_pylist() == [ids[0], ids[2], ids[1], ids[3]]
+    # Shipped between the two looks: in the spool and in the table.
+    copy = LogTables(str(tmp_path / "log"))
+    waiting = [segment.path.read_bytes() for slot in spool.slots() for segment in slot.segments()]
+    ship_all(spool, copy)
+    again = spool.slots()[0].folder / "000000000099.sealed"
+    again.write_bytes(waiting[0][:24] + bytes(8) + waiting[0][32:])
+    assert found.num_rows == PredictionLogReader(copy, spool).predictions("m").num_rows
+
+
+def test_a_window_has_its_beginning_and_not_its_end(tmp_path):
+    ids = new_prediction_ids(4)
+    tables = LogTables(str(tmp_path / "log"))
+    ship_all(spooled(tmp_path, *at_hours(ids, 0, 13, 26, 39)), tables)
+    reader = PredictionLogReader(tables)
+    window = Window(NOON + dt.timedelta(hours=13), NOON + dt.timedelta(hours=39))
+    found = reader.predictions("m", window, columns=["prediction_id", "income"])
+    assert found.to_pylist() == [{"prediction_id": one, "income": 1234.5} for one in ids[1:3]]
+    assert reader.predictions("m", limit=1)["prediction_id"].to_pylist() == ids[3:]
+
+
+def test_a_prediction_is_found_by_its_id_wherever_it_is(tmp_path):
+    one, other = new_prediction_ids(2)
+    now_us = int(id_instant(one).timestamp() * 1e6)
+    tables = LogTables(str(tmp_path / "log"))
+    shipped = (version(), answers(request(ROW, [one]), at_us=now_us))
+    ship_all(spooled(tmp_path, shipped), tables)
+    spool = spooled(tmp_path, (version(), answers(request(ROW, [other]), at_us=now_us)))
+    reader = PredictionLogReader(tables, spool)
+    for sought in (one, other):
+        model, row = reader.find(sought, ["n", "m"])
+        assert (model, row["prediction_id"], row["income"]) == ("m", sought, 1234.5)
+    assert reader.find(new_prediction_ids(1)[0], ["m"]) is None
+    assert reader.find("nonsense", ["m"]) is None
+
+
+def test_feedback_is_read_from_both_places(tmp_path):
+    tables = LogTables(str(tmp_path / "log"))
+    ship_all(spooled(tmp_path, (None, Observations(NOON_US, "me", [Observation("a", 1)]))), tables)
+    later = Observations(NOON_US + 1, "me", [Observation("b", "high", NOON_US)])
+    spool = spooled(tmp_path, (None, later))
+    found = PredictionLogReader(tables, spool).feedback().to_pylist()
+    assert [(row["prediction_id"], row["actual"]) for row in found] == [("a", "1"), ("b", '"high"')]
+    assert [row["observed_at"] for row in found] == [None, NOON]
+
+
+def test_a_model_of_which_nothing_is_logged_is_named(tmp_path):
+    with pytest.raises(LogError, match="the log has no prediction of 'x'"):
+        PredictionLogReader(LogTables(str(tmp_path / "log"))).predictions("x")

@@ -1,0 +1,246 @@
+"""The spool and what appends to it: slots, sealing, order, a full disk, a killed writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from greenroom.errors import SpoolFull
+from greenroom.log_records import Answers, Request, Version, encode, read_record
+from greenroom.segments import Segment
+from greenroom.spool import Balance, Ledger, Spool, rows_in
+from greenroom.spooling import Spooler
+from waiting import wait_for
+
+ROOM = 2**30
+
+
+def spooler(spool, **changes):
+    options = {"fsync_s": 0.01, "seal_s": 60.0, "max_bytes": ROOM, "segment_bytes": 8_192}
+    return Spooler(spool, **{**options, **changes})
+
+
+def answers(name, n_rows=1, number=1):
+    ids = [f"{name}-{row}" for row in range(n_rows)]
+    request = Request(ids, 0, n_rows == 1, 250, "me", "/predict", "", "body", b'{"a": 1}')
+    return encode(Answers(number, 1, n_rows, 1_000, [request], [[0.5] * n_rows]))
+
+
+def described(number=1):
+    return encode(Version(number=number, model="m", name="m", version="1"))
+
+
+def append(to, name, n_rows=1, number=1):
+    to.append(answers(name, n_rows, number), n_rows, number, lambda: described(number))
+
+
+def ids_in(spool):
+    found = []
+    for slot in spool.slots():
+        for segment in slot.segments():
+            for payload in segment.frames():
+                record = read_record(payload)
+                if isinstance(record, Answers):
+                    found += [one for request in record.requests for one in request.ids]
+    return found
+
+
+def test_every_segment_says_by_itself_of_which_version_its_answers_are(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    for n in range(400):
+        append(writer, f"p{n}", number=1 + n % 2)
+    writer.close()
+    (slot,) = spool.slots()
+    segments = slot.segments()
+    assert len(segments) > 2
+    for segment in segments:
+        known = set()
+        for payload in segment.frames():
+            record = read_record(payload)
+            if isinstance(record, Version):
+                known.add(record.number)
+            else:
+                assert record.version in known
+
+
+def test_nothing_is_lost_or_doubled_over_many_segments_and_their_order_is_kept(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    for n in range(500):
+        append(writer, f"p{n}", n_rows=1 + n % 3)
+    writer.close()
+    expected = [f"p{n}-{row}" for n in range(500) for row in range(1 + n % 3)]
+    assert ids_in(spool) == expected
+    assert spool.balance() == Balance(len(expected), 0, len(expected))
+
+
+def test_a_frame_larger_than_a_segment_gets_one_of_its_own(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    append(writer, "small")
+    append(writer, "large", n_rows=2_000)
+    append(writer, "after")
+    writer.close()
+    found = ids_in(spool)
+    assert (found[0], found[1], found[-1], len(found)) == ("small-0", "large-0", "after-0", 2_002)
+
+
+def test_several_threads_append_without_losing_anything(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    threads = [
+        threading.Thread(target=lambda n=n: [append(writer, f"t{n}-{i}") for i in range(200)])
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    assert sorted(ids_in(spool)) == sorted(f"t{n}-{i}-0" for n in range(4) for i in range(200))
+
+
+def test_a_segment_is_sealed_when_it_has_been_open_for_long_enough(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool, seal_s=0.05)
+    append(writer, "quiet")
+    (slot,) = spool.slots()
+    wait_for(lambda: any(one.sealed for one in slot.segments()), "it is sealed", within_s=10)
+    append(writer, "next")
+    writer.close()
+    assert ids_in(spool) == ["quiet-0", "next-0"]
+
+
+def test_two_writers_have_a_slot_each_and_a_freed_one_is_taken_again(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    first, second = spooler(spool), spooler(spool)
+    assert (first.slot, second.slot) == (1, 2)
+    append(first, "a")
+    first.close()
+    third = spooler(spool)
+    append(third, "b")
+    assert third.slot == 1
+    third.close()
+    second.close()
+    (one, _) = spool.slots()
+    assert [segment.head.rows_before for segment in one.segments()] == [0, 1]
+    sequences = [segment.head.sequence for segment in one.segments()]
+    assert sequences == sorted(set(sequences))
+
+
+def test_what_a_killed_writer_left_open_is_sealed_and_counted_by_the_next(tmp_path):
+    child = (
+        "import os, signal, sys, pathlib\n"
+        "sys.path.insert(0, os.getcwd() + '/tests')\n"
+        "from test_spooling import append, spooler\n"
+        "from greenroom.spool import Spool\n"
+        f"writer = spooler(Spool(pathlib.Path({str(tmp_path / 'spool')!r})))\n"
+        "for n in range(300):\n"
+        "    append(writer, f'p{n}')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", child], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    spool = Spool(tmp_path / "spool")
+    assert spool.balance() == Balance(300, 0, 300)
+    writer = spooler(spool)
+    append(writer, "after")
+    writer.close()
+    assert ids_in(spool) == [*(f"p{n}-0" for n in range(300)), "after-0"]
+    assert spool.balance() == Balance(301, 0, 301)
+
+
+def test_whoever_ships_can_seal_what_a_dead_writer_left_and_never_what_a_living_one_has(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    append(writer, "living")
+    spool.seal_leftovers()
+    (slot,) = spool.slots()
+    assert not any(segment.sealed for segment in slot.segments())
+    os.close(writer._slot_lock)  # as the system does when a process ends
+    spool.seal_leftovers()
+    assert [segment.sealed for segment in slot.segments()] == [True]
+    assert rows_in(slot.segments()[0]) == 1
+
+
+def test_what_is_shipped_is_not_read_again_and_its_numbers_are_not_given_again(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    append(writer, "shipped", n_rows=3)
+    writer.close()
+    (slot,) = spool.slots()
+    (segment,) = slot.segments()
+    slot.shipped(Ledger(segment.head.sequence, 3))
+    assert slot.segments() == []
+    segment.path.unlink()
+    assert spool.balance() == Balance(3, 3, 0)
+    again = spooler(Spool(tmp_path / "spool"))
+    append(again, "next")
+    again.close()
+    assert slot.segments()[0].head.sequence > segment.head.sequence
+    assert spool.balance() == Balance(4, 3, 1)
+
+
+def test_a_spool_that_holds_as_much_as_it_may_refuses_and_goes_on_when_there_is_room(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool, max_bytes=40_000)
+    kept: list[str] = []
+
+    def fill():
+        for n in range(1_000):
+            append(writer, f"p{n}")
+            kept.append(f"p{n}")
+
+    with pytest.raises(SpoolFull, match="holds as much as it may; see why"):
+        fill()
+    assert spool.balance().accepted == len(kept)
+    (slot,) = spool.slots()
+
+    def ship():
+        for segment in slot.segments():
+            if segment.sealed:
+                slot.shipped(Ledger(segment.head.sequence, slot.ledger().rows + segment.n_rows))
+                segment.path.unlink()
+
+    def taken():
+        ship()
+        try:
+            append(writer, "again")
+        except SpoolFull:
+            return False
+        return True
+
+    wait_for(taken, "there is room again", within_s=10)
+    writer.close()
+
+
+def test_a_reply_can_wait_until_its_record_survives_a_power_cut(tmp_path):
+    writer = spooler(Spool(tmp_path / "spool"), fsync_s=0)
+    assert writer.immediate
+    append(writer, "a")
+    durable = threading.Event()
+    writer.when_durable(durable.set)
+    assert durable.wait(5)
+    writer.close()
+
+
+def test_a_spool_keeps_its_id_and_another_one_has_another(tmp_path):
+    assert Spool(tmp_path / "a").id == Spool(tmp_path / "a").id
+    assert Spool(tmp_path / "a").id != Spool(tmp_path / "b").id
+
+
+def test_what_is_no_segment_is_set_aside_and_does_not_stop_the_others(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    append(writer, "good")
+    writer.close()
+    (slot,) = spool.slots()
+    (slot.folder / "000000000000.sealed").write_bytes(b"nonsense" * 100)
+    assert [type(segment) for segment in slot.segments()] == [Segment]
+    assert [path.name for path in slot.damaged()] == ["000000000000.damaged"]
