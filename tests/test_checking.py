@@ -244,7 +244,7 @@ def test_a_function_of_candidates_that_gives_none_is_named(folder):
 
     (problem,) = _found(folder)
 
-    assert "gives no candidate" in problem
+    assert "gives none" in problem
 
 
 def test_a_classifier_without_probabilities_is_a_warning(folder):

@@ -57,6 +57,9 @@ class Model:
         ``seed -> {name: estimator}``, in the order in which they are tried.
     gate : Gate
         What a candidate has to show before it is promoted.
+    baselines : callable, optional
+        ``seed -> {name: estimator}``: what the candidates are shown beside, fitted and judged as
+        they are, never chosen; default: the mean, or the most frequent class.
     features : str, optional
         A Python file inside the app's folder, self-contained, with a pure function
         ``features(columns) -> columns``. Its source travels inside each version, so that training
@@ -104,6 +107,7 @@ class Model:
     target: str = ""
     candidates: Callable[[int], Mapping[str, Any]]
     gate: Gate
+    baselines: Callable[[int], Mapping[str, Any]] | None = None
     features: str = ""
     request: tuple[Column, ...] = ()
     serve: str = "Production"
@@ -153,7 +157,7 @@ class Model:
     def _training_problems(self) -> Iterator[str]:
         if not callable(self.candidates):
             yield "candidates: must be a function of the seed"
-        for field_name in ("generated", "params", "artifacts"):
+        for field_name in ("baselines", "generated", "params", "artifacts"):
             function = getattr(self, field_name)
             if function is not None and not callable(function):
                 yield f"{field_name}: must be a function"

@@ -82,7 +82,9 @@ def rehearse(model: Model, folder: Path) -> Iterator[Problem]:
     rows = take(dataset.columns, np.arange(dataset.n_rows)[:N_TRIED]) if dataset else None
     if model.features:
         yield from _check_features(model, folder, rows or _example_rows(model))
-    yield from _check_candidates(model)
+    yield from _check_candidates(model, model.candidates, "candidates")
+    if model.baselines is not None:
+        yield from _check_candidates(model, model.baselines, "baselines")
 
 
 def _attempt(call: Callable[[], T], where: str) -> tuple[T | None, list[Problem]]:
@@ -274,22 +276,24 @@ def _check_made(made: Any, length: int, where: str) -> Iterator[Problem]:
             )
 
 
-def _check_candidates(model: Model) -> Iterator[Problem]:
-    where = f"model {model.name!r}, candidates"
-    found, problems = _attempt(lambda: model.candidates(model.seed), where)
+def _check_candidates(
+    model: Model, make: Callable[[int], Mapping[str, Any]], field: str
+) -> Iterator[Problem]:
+    where = f"model {model.name!r}, {field}"
+    found, problems = _attempt(lambda: make(model.seed), where)
     yield from problems
     if problems:
         return
     if not isinstance(found, Mapping) or not found:
-        yield Problem(where, "gives no candidate", "return {name: estimator} with at least one")
+        yield Problem(where, "gives none", "return {name: estimator} with at least one")
         return
-    again, problems = _attempt(lambda: model.candidates(model.seed), where)
+    again, problems = _attempt(lambda: make(model.seed), where)
     yield from problems
     if isinstance(again, Mapping) and list(again) != list(found):
         yield Problem(where, "gives other names when called again with the same seed")
     for name, estimator in found.items():
         if not isinstance(name, str):
-            yield Problem(where, f"{name!r} is not a text; candidates go by name")
+            yield Problem(where, f"{name!r} is not a text; they go by name")
         yield from _check_estimator(model.task.name, f"{name!r}", estimator, where)
         if isinstance(again, Mapping) and again.get(name) is estimator:
             yield Problem(where, f"{name!r} is one object for all folds", "make it in the function")

@@ -36,19 +36,33 @@ if TYPE_CHECKING:
     default=None,
     help="Go on to the gate, or only register; default: as the app says.",
 )
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the figures into this Markdown file of the app's folder.",
+)
 @config_option
 def train(
-    app: str, only: str, generated: bool | None, promotes: bool | None, config: Path | None
+    app: str,
+    only: str,
+    generated: bool | None,
+    promotes: bool | None,
+    figures: Path | None,
+    config: Path | None,
 ) -> None:
     """Train an app's models, register the best and take it through the gate.
 
     APP is an app's folder, or its name under apps/; default: the current folder.
     """
     from greenroom.release import train_and_release
+    from greenroom.scorecard import Scorecards
     from greenroom.wiring import build_registry
 
     project = open_project(app, config=config, generated=generated)
     models = [project.the_app.model(only)] if only else project.the_app.models
+    names = [model.name for model in models]
+    # Opened first: a training is long, and a file without a place for its figures ends it.
+    cards = Scorecards(project.folder / figures, names) if figures else None
     with build_registry(project.settings) as registry:
         registry.ping()
         for model in models:
@@ -64,6 +78,13 @@ def train(
                     on_progress=on_progress,
                 )
             _show(release)
+            if cards is None:
+                continue
+            if release.trained.fitted is None:
+                note(f"{model.name}: nothing was trained, so {figures} stays as it was")
+            else:
+                cards.write(release.trained)
+                say(f"figures  {model.name}: written into {figures}")
 
 
 def _show(release: Release) -> None:
@@ -112,9 +133,12 @@ def _show_scores(release: Release) -> None:
                     else "-"
                     for name in first
                 ),
-                "best" if score.name == chosen else "",
+                mark,
             ]
-            for score in trained.scores
+            for score, mark in [
+                *((line.scores, "baseline") for line in trained.baselines),
+                *((score, "best" if score.name == chosen else "") for score in trained.scores),
+            ]
         ],
     )
     table(
