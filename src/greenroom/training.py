@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.app import App
+from greenroom.app_loading import pickle_by_value
 from greenroom.baselines import Baseline, judge_baselines
 from greenroom.compiled import compile_version
 from greenroom.cross_validation import (
@@ -28,7 +29,7 @@ from greenroom.cross_validation import (
 )
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
-from greenroom.evidence import write_holdout, write_reference
+from greenroom.evidence import write_context, write_holdout, write_reference
 from greenroom.examples import example_request, typical_values
 from greenroom.figures import classification_report, feature_importance, figures_for
 from greenroom.fitting import (
@@ -41,6 +42,7 @@ from greenroom.fitting import (
 )
 from greenroom.frames import to_frame
 from greenroom.manifest import (
+    CONTEXT_FILE,
     FEATURES_FILE,
     HOLDOUT_FILE,
     REFERENCE_FILE,
@@ -123,6 +125,7 @@ def train_model(
         if present is not None:
             return Trained(model, "", dataset, version=present.version, unchanged=True)
     prepared = prepare(model, folder, dataset)
+    pickle_by_value(folder)
     tracking = Tracking(settings.tracking_uri, app.experiment)
     title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
@@ -293,6 +296,7 @@ def _manifest(
         inputs=tuple(str(name) for name in prepared.inputs.columns),
         classes=fitted.holdout.predictions.classes,
         features_digest=prepared.features.digest if prepared.features else "",
+        context=tuple(dataset.context),
         reply=dict(model.reply),
         gate=model.gate,
         split=model.split,
@@ -332,6 +336,8 @@ def _log_version(
         y = None if prepared.y is None else prepared.y[fitted.reference]
         write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
         write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
+        if prepared.dataset.context:
+            write_context(directory / CONTEXT_FILE, prepared.dataset.context)
         reports.append(
             compile_version(
                 directory,

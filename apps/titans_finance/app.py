@@ -1,0 +1,336 @@
+"""A household's money: what a transaction is, what it costs, whether it is odd, what comes next.
+
+Four models of one file, a bank's export of transactions (``data/README.md``): each is made of it by
+a function in ``transactions.py``. Where there is no such file, a made up household stands in for it
+(``generated.py``), and every version that was trained on it says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenroom import (
+    App,
+    Column,
+    Gate,
+    Model,
+    Split,
+    anomaly,
+    classification,
+    forecast,
+    regression,
+)
+
+from .features.cashflow import MAX_HORIZON_DAYS
+from .generated import TRANSFER, generated
+from .transactions import (
+    for_amount,
+    for_anomaly,
+    for_cashflow,
+    for_category,
+    recent_cashflow,
+)
+
+EXPORT = "data/transactions.csv"
+CURRENCY = "USD"
+
+CATEGORIES = (
+    "Alcohol & Bars",
+    "Auto Insurance",
+    "Coffee Shops",
+    "Electronics & Software",
+    "Entertainment",
+    "Fast Food",
+    "Food & Dining",
+    "Gas & Fuel",
+    "Gifts & Donations",
+    "Groceries",
+    "Haircut",
+    "Health & Fitness",
+    "Home Improvement",
+    "Internet",
+    "Mobile Phone",
+    "Mortgage & Rent",
+    "Movies & DVDs",
+    "Music",
+    "Paycheck",
+    "Restaurants",
+    "Shopping",
+    "Television",
+    "Travel",
+    "Utilities",
+)
+"""What a bank's export calls them. One that is not here has to be added before it is trained on."""
+
+DATE = Column(
+    "Date",
+    "date",
+    request_name="date",
+    description="The day of the transaction.",
+    example="2024-01-15",
+)
+DESCRIPTION = Column(
+    "Description",
+    "string",
+    request_name="description",
+    description="What the bank writes beside the amount.",
+    example="Grocery shopping",
+)
+AMOUNT = Column(
+    "Amount",
+    request_name="amount",
+    minimum=0,
+    maximum=1_000_000,
+    unit=CURRENCY,
+    description="How much, whichever way the money went.",
+    example=50.0,
+)
+
+
+def category_column(*names: str) -> Column:
+    """Return the column of categories."""
+    return Column(
+        "Category",
+        "category",
+        request_name="category",
+        categories=names,
+        description="What kind of transaction it is.",
+        example="Shopping",
+    )
+
+
+# What a history says about a day, as `features/cashflow.py` makes it; nobody has to send these.
+CASHFLOW_COLUMNS = (
+    Column("date", "date", description="The day that is forecast.", example="2025-01-15"),
+    Column("horizon", minimum=1, maximum=MAX_HORIZON_DAYS, unit="days", description="How far on."),
+    Column("size", minimum=0, unit=CURRENCY, description="Mean of the absolute daily net."),
+    Column("level", unit=CURRENCY, description="Mean net of the last 91 days."),
+    *(
+        Column(name, nullable=True, unit=CURRENCY, description=f"Net {when}.")
+        for name, when in (
+            ("naive", "of the latest day that lies whole four weeks before"),
+            ("fortnight", "of the latest four days that lie whole fortnights before, their mean"),
+            ("weekday", "of the latest twelve days of that weekday, their mean"),
+            ("month_1", "of that day in the last month known"),
+            ("month_3", "of that day in the last three months known, their mean"),
+            ("year", "of the latest day that lies 52 weeks before"),
+        )
+    ),
+)
+
+FORECAST_REQUEST = (
+    Column(
+        "horizon_days",
+        "integer",
+        nullable=True,
+        minimum=1,
+        maximum=MAX_HORIZON_DAYS,
+        unit="days",
+        description="How many days to forecast; 30 where it is left out.",
+        example=30,
+    ),
+    Column(
+        "history",
+        "records",
+        nullable=True,
+        columns=(
+            Column("date", "date", description="A day.", example="2024-12-31"),
+            Column(
+                "amount",
+                minimum=-1_000_000_000,
+                maximum=1_000_000_000,
+                unit=CURRENCY,
+                description="What came in, or, negative, what went out.",
+                example=-54.0,
+            ),
+        ),
+        description="Past transactions, in any order: the forecast begins on the day after the "
+        "last one. The account's own, where it is left out.",
+    ),
+)
+
+
+def text_and(numbers: list[str], **how: Any) -> Any:
+    """Return what turns descriptions into n-grams and scales numbers."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import StandardScaler
+
+    return ColumnTransformer(
+        [
+            ("text", TfidfVectorizer(sublinear_tf=True, **how), "description"),
+            ("numbers", StandardScaler(), numbers),
+        ]
+    )
+
+
+def category_candidates(seed: int) -> dict[str, Any]:
+    """Return the majority's category as the baseline, words, and groups of characters."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    numbers = ["log_amount", "day", "weekend"]
+    return {
+        "most frequent category": DummyClassifier(strategy="prior", random_state=seed),
+        "words": make_pipeline(text_and(numbers), LogisticRegression(C=30, max_iter=1000)),
+        # Groups of 2 to 5 characters know "grocery" in "Groceries", and a shop in its abbreviation.
+        "characters": make_pipeline(
+            text_and(numbers, analyzer="char_wb", ngram_range=(2, 5), min_df=2),
+            LogisticRegression(C=30, max_iter=1000),
+        ),
+    }
+
+
+def amount_candidates(_: int) -> dict[str, Any]:
+    """Return what a category usually costs as the baseline, and two that read the description."""
+    import numpy as np
+    from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    def of_logarithms(*parts: Any, alpha: float) -> Any:
+        category = ("category", OneHotEncoder(handle_unknown="ignore"), ["category"])
+        pipeline = make_pipeline(ColumnTransformer([category, *parts]), Ridge(alpha=alpha))
+        return TransformedTargetRegressor(pipeline, func=np.log1p, inverse_func=np.expm1)
+
+    numbers = ("numbers", "passthrough", ["years", "winter", "weekend"])
+    words = TfidfVectorizer()
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
+    return {
+        "usual for the category": of_logarithms(alpha=0.1),
+        "words": of_logarithms(("text", words, "description"), numbers, alpha=0.5),
+        "characters": of_logarithms(("text", characters, "description"), numbers, alpha=0.5),
+    }
+
+
+def anomaly_candidates(_: int) -> dict[str, Any]:
+    """Return the z-score of the amount in its category as the baseline, and surprise."""
+    from .unusual import SurprisingTransactions, ZScores
+
+    return {
+        "z-score of the category": ZScores(),
+        "surprise of amount and day": SurprisingTransactions(),
+    }
+
+
+def cashflow_candidates(seed: int) -> dict[str, Any]:
+    """Return two naive forecasts as baselines, and boosting."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    from .forecasting import Conformal, Naive
+
+    return {
+        "seasonal naive, four weeks": Conformal(Naive("naive")),
+        "seasonal naive, one month": Conformal(Naive("month_1")),
+        "boosting": Conformal(
+            HistGradientBoostingRegressor(
+                learning_rate=0.04,
+                max_iter=200,
+                max_leaf_nodes=12,
+                min_samples_leaf=30,
+                l2_regularization=1.0,
+                random_state=seed,
+            )
+        ),
+    }
+
+
+def conformal_params(estimator: Any) -> dict[str, Any]:
+    """Say which regressor stands inside the intervals, and how much they are to cover."""
+    inner = estimator.regressor
+    given = {"learning_rate", "max_iter", "max_leaf_nodes", "min_samples_leaf", "column"}
+    own = {name: value for name, value in inner.get_params().items() if name in given}
+    return {"regressor": type(inner).__name__, "coverage": estimator.coverage, **own}
+
+
+ABOUT = {
+    name: name
+    for name in ("prediction_id", "model_name", "model_version", "timestamp", "processing_time_ms")
+}
+"""What stands in every reply."""
+
+app = App(
+    name="titans-finance",
+    experiment="titans-finance",
+    models=(
+        Model(
+            name="titans-finance-category-prediction",
+            task=classification,
+            columns=(DESCRIPTION, AMOUNT, DATE),
+            dataset=EXPORT,
+            rows=for_category,
+            target="Category",
+            features="features/category.py",
+            candidates=category_candidates,
+            split=Split(holdout=0.2, time="Date"),
+            gate=Gate("accuracy", minimum=0.7),
+            route="/predict/category",
+            reply={
+                "category": "prediction",
+                "probability": "probability",
+                "probabilities": "probabilities",
+                **ABOUT,
+            },
+            generated=generated,
+        ),
+        Model(
+            name="titans-finance-amount-prediction",
+            task=regression,
+            columns=(DESCRIPTION, category_column(*CATEGORIES), DATE),
+            dataset=EXPORT,
+            rows=for_amount,
+            target="Amount",
+            features="features/amount.py",
+            candidates=amount_candidates,
+            split=Split(holdout=0.2, time="Date"),
+            gate=Gate("mean_absolute_error"),
+            route="/predict/amount",
+            reply={"amount": "prediction", **ABOUT},
+            generated=generated,
+        ),
+        Model(
+            name="titans-finance-anomaly-detection",
+            task=anomaly,
+            columns=(AMOUNT, category_column(*CATEGORIES, TRANSFER), DATE),
+            dataset=EXPORT,
+            rows=for_anomaly,
+            target="Anomaly",
+            features="features/anomaly.py",
+            candidates=anomaly_candidates,
+            split=Split(holdout=0.2, time="Date"),
+            gate=Gate("average_precision", minimum=0.3),
+            route="/predict/anomaly",
+            reply={"is_anomaly": "prediction", "score": "score", "reasons": "reasons", **ABOUT},
+            generated=generated,
+        ),
+        Model(
+            name="titans-finance-cashflow-forecasting",
+            task=forecast,
+            columns=CASHFLOW_COLUMNS,
+            dataset=EXPORT,
+            rows=for_cashflow,
+            target="net",
+            features="features/cashflow.py",
+            request=FORECAST_REQUEST,
+            context=recent_cashflow,
+            candidates=cashflow_candidates,
+            params=conformal_params,
+            split=Split(holdout=0.2, time="date"),
+            # 1 is what a seasonal-naive forecast does.
+            gate=Gate("mean_absolute_scaled_error", minimum=1.0),
+            route="/predict/cashflow",
+            reply={
+                "date": "time",
+                "prediction": "prediction",
+                "lower": "lower",
+                "upper": "upper",
+                **{name: name for name in ABOUT if name != "prediction_id"},
+            },
+            generated=generated,
+        ),
+    ),
+    retrain="when changed",
+)
