@@ -46,10 +46,11 @@ class Conformal(BaseEstimator):
         """Fit on rows in order of time; the later ones say how far it is off."""
         size = X["size"].to_numpy(dtype=float)
         target = np.asarray(y, dtype=float) / size
-        # What nobody knows yet in a short history would stop a regressor.
-        self.columns_ = [name for name in X if name != "size" and X[name].notna().any()]
-        inner = X[self.columns_]
         cut = round(len(target) * (1 - CALIBRATED_SHARE))
+        # A column that is not known of any row, as a year before in a short history, stops trees.
+        known = X.iloc[:cut].notna().any()
+        self.columns_ = [name for name in X if name != "size" and known[name]]
+        inner = X[self.columns_]
         first = clone(self.regressor).fit(inner.iloc[:cut], target[:cut])
         expected = np.asarray(first.predict(inner.iloc[cut:]), dtype=float)
         self._calibrate(expected, target[cut:] - expected)

@@ -25,8 +25,13 @@ LEAST_AMOUNT = 0.01
 UNKNOWN_SPREAD = 1.0
 """Of the logarithm of amounts, where nothing is known: two thirds within 2.7 times."""
 
+LEAST_ROWS = 6
+"""With fewer, a category's days say nothing."""
+
+MIXTURES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98)
+
 REASON = 0.5
-"""From which part of the score on something is a reason: three times likelier."""
+"""From which logarithm of a ratio on something is a reason: three times likelier."""
 
 
 class Usual(NamedTuple):
@@ -44,10 +49,11 @@ class SurprisingTransactions(BaseEstimator):
     The score is the decimal logarithm of a likelihood ratio, the test that finds most at any rate
     of false alarms (J. Neyman and E. S. Pearson, "On the problem of the most efficient tests of
     statistical hypotheses", Phil. Trans. R. Soc. A 231, 1933). Usual are the amounts of the
-    category, as a Student distribution of their logarithms, and its days of month and week; an odd
-    transaction may have any amount within :attr:`reach` of its category's, and any day. 2 stands
-    for a hundred times likelier. A category whose days vary says nothing by its days, and a bill
-    on its usual day speaks against an anomaly.
+    category, as a Student distribution of their logarithms, and its days of month and week. An odd
+    transaction is odd in one of the three, each as likely as the others, and usual in the rest:
+    its amount lies anywhere within ``reach`` of the category's, or its day is any day. So the score
+    is the logarithm of the mean of three ratios, and 2 stands for a hundred times likelier. A
+    category whose days vary says nothing by its days.
 
     Parameters
     ----------
@@ -85,7 +91,7 @@ class SurprisingTransactions(BaseEstimator):
 
     def score_samples(self, X: Any) -> Array:
         """Return minus the score of each row, shape (n_samples,): lower is more unusual."""
-        scores: Array = -self._parts(X).sum(axis=1)
+        scores: Array = -np.log10(np.power(10.0, self._parts(X)).mean(axis=1))
         return scores
 
     def predict(self, X: Any) -> Array:
@@ -116,7 +122,7 @@ class SurprisingTransactions(BaseEstimator):
         )
 
     def _parts(self, X: Any) -> Array:
-        """Return what amount, day and weekday add to the score, shape (n_samples, 3)."""
+        """Return the decimal logarithm of the ratio of amount, day and weekday, (n_samples, 3)."""
         from scipy.stats import t
 
         usual = [self.usual_.get(category, self.usual_[ALL]) for category in X["category"]]
@@ -211,13 +217,24 @@ def _short(times: float) -> str:
 
 
 def _likelihood(places: Array, n_places: int, neighbours: int) -> Array:
-    """Return how often each place was, shape (n_places,), sum 1.
+    """Return how likely each place is, shape (n_places,), sum 1.
 
-    Counts are spread to neighbours, since a bill moves by a weekend, and two counts for all places
-    together are added, so that nothing is impossible. A month ends, and the first follows.
+    Counts are spread to neighbours, since a bill moves by a weekend; a month ends, and the first
+    follows. They are mixed with a uniform distribution, by the share that makes each row the
+    likeliest when it is left out itself: so only where days mean something do they count.
     """
+    n_rows = len(places)
+    uniform = 1.0 / n_places
+    if n_rows < LEAST_ROWS:
+        return np.full(n_places, uniform)
     counts = np.bincount(places, minlength=n_places).astype(float)
-    steps = range(-neighbours, neighbours + 1)
-    smooth = sum((1 - abs(step) / (neighbours + 1)) * np.roll(counts, step) for step in steps)
-    found: Array = smooth / smooth.sum() * len(places) + 2.0 / n_places
-    return found / found.sum()
+    weights = {
+        step: 1 - abs(step) / (neighbours + 1) for step in range(-neighbours, neighbours + 1)
+    }
+    smooth = sum(weight * np.roll(counts, step) for step, weight in weights.items())
+    total = sum(weights.values())
+    others = (smooth[places] - 1.0) / (total * (n_rows - 1))
+    gains = [np.log(share * others + (1 - share) * uniform).sum() for share in MIXTURES]
+    share = MIXTURES[int(np.argmax(gains))]
+    found: Array = share * smooth / (total * n_rows) + (1 - share) * uniform
+    return found

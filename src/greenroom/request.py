@@ -197,9 +197,8 @@ def _n_names(body: bytes) -> int:
 def _n_inner(row: msgspec.Struct, places: Sequence[int]) -> int:
     """Count the fields that were given inside of a row's records."""
     cells = astuple(row)
-    inner = (
-        record for place in places for record in cells[place] or () if cells[place] is not _ABSENT
-    )
+    given = (cells[place] for place in places if cells[place] is not _ABSENT)
+    inner = chain.from_iterable(records or () for records in given)
     return sum(value is not _ABSENT for record in inner for value in astuple(record))
 
 
