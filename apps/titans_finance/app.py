@@ -7,8 +7,6 @@ a function in ``transactions.py``. Where there is no such file, a made up househ
 
 from __future__ import annotations
 
-from typing import Any
-
 from greenroom import (
     App,
     Column,
@@ -21,6 +19,17 @@ from greenroom import (
     regression,
 )
 
+from .candidates import (
+    amount_baselines,
+    amount_candidates,
+    anomaly_baselines,
+    anomaly_candidates,
+    cashflow_baselines,
+    cashflow_candidates,
+    category_baselines,
+    category_candidates,
+    conformal_params,
+)
 from .features.cashflow import MAX_HORIZON_DAYS
 from .generated import TRANSFER, generated
 from .transactions import (
@@ -150,102 +159,6 @@ FORECAST_REQUEST = (
 )
 
 
-def text_and(numbers: list[str], **how: Any) -> Any:
-    """Return what turns descriptions into n-grams and scales numbers."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import StandardScaler
-
-    return ColumnTransformer(
-        [
-            ("text", TfidfVectorizer(sublinear_tf=True, **how), "description"),
-            ("numbers", StandardScaler(), numbers),
-        ]
-    )
-
-
-def category_candidates(seed: int) -> dict[str, Any]:
-    """Return the majority's category as the baseline, words, and groups of characters."""
-    from sklearn.dummy import DummyClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    numbers = ["log_amount", "day", "weekend"]
-    return {
-        "most frequent category": DummyClassifier(strategy="prior", random_state=seed),
-        "words": make_pipeline(text_and(numbers), LogisticRegression(C=30, max_iter=1000)),
-        # Groups of 2 to 5 characters know "grocery" in "Groceries", and a shop in its abbreviation.
-        "characters": make_pipeline(
-            text_and(numbers, analyzer="char_wb", ngram_range=(2, 5), min_df=2),
-            LogisticRegression(C=30, max_iter=1000),
-        ),
-    }
-
-
-def amount_candidates(_: int) -> dict[str, Any]:
-    """Return what a category usually costs as the baseline, and two that read the description."""
-    import numpy as np
-    from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder
-
-    def of_logarithms(*parts: Any, alpha: float) -> Any:
-        category = ("category", OneHotEncoder(handle_unknown="ignore"), ["category"])
-        pipeline = make_pipeline(ColumnTransformer([category, *parts]), Ridge(alpha=alpha))
-        return TransformedTargetRegressor(pipeline, func=np.log1p, inverse_func=np.expm1)
-
-    numbers = ("numbers", "passthrough", ["years", "winter", "weekend"])
-    words = TfidfVectorizer()
-    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
-    return {
-        "usual for the category": of_logarithms(alpha=0.1),
-        "words": of_logarithms(("text", words, "description"), numbers, alpha=0.5),
-        "characters": of_logarithms(("text", characters, "description"), numbers, alpha=0.5),
-    }
-
-
-def anomaly_candidates(_: int) -> dict[str, Any]:
-    """Return the z-score of the amount in its category as the baseline, and surprise."""
-    from .unusual import SurprisingTransactions, ZScores
-
-    return {
-        "z-score of the category": ZScores(),
-        "surprise of amount and day": SurprisingTransactions(),
-    }
-
-
-def cashflow_candidates(seed: int) -> dict[str, Any]:
-    """Return two naive forecasts as baselines, and boosting."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    from .forecasting import Conformal, Naive
-
-    return {
-        "seasonal naive, four weeks": Conformal(Naive("naive")),
-        "seasonal naive, one month": Conformal(Naive("month_1")),
-        "boosting": Conformal(
-            HistGradientBoostingRegressor(
-                learning_rate=0.04,
-                max_iter=200,
-                max_leaf_nodes=12,
-                min_samples_leaf=30,
-                l2_regularization=1.0,
-                random_state=seed,
-            )
-        ),
-    }
-
-
-def conformal_params(estimator: Any) -> dict[str, Any]:
-    """Say which regressor stands inside the intervals, and how much they are to cover."""
-    inner = estimator.regressor
-    given = {"learning_rate", "max_iter", "max_leaf_nodes", "min_samples_leaf", "column"}
-    own = {name: value for name, value in inner.get_params().items() if name in given}
-    return {"regressor": type(inner).__name__, "coverage": estimator.coverage, **own}
-
-
 ABOUT = {
     name: name
     for name in ("prediction_id", "model_name", "model_version", "timestamp", "processing_time_ms")
@@ -265,6 +178,7 @@ app = App(
             target="Category",
             features="features/category.py",
             candidates=category_candidates,
+            baselines=category_baselines,
             split=Split(holdout=0.2, time="Date"),
             gate=Gate("accuracy", minimum=0.7),
             route="/predict/category",
@@ -285,6 +199,7 @@ app = App(
             target="Amount",
             features="features/amount.py",
             candidates=amount_candidates,
+            baselines=amount_baselines,
             split=Split(holdout=0.2, time="Date"),
             gate=Gate("mean_absolute_error"),
             route="/predict/amount",
@@ -300,6 +215,7 @@ app = App(
             target="Anomaly",
             features="features/anomaly.py",
             candidates=anomaly_candidates,
+            baselines=anomaly_baselines,
             split=Split(holdout=0.2, time="Date"),
             gate=Gate("average_precision", minimum=0.3),
             route="/predict/anomaly",
@@ -317,6 +233,7 @@ app = App(
             request=FORECAST_REQUEST,
             context=recent_cashflow,
             candidates=cashflow_candidates,
+            baselines=cashflow_baselines,
             params=conformal_params,
             split=Split(holdout=0.2, time="date"),
             # 1 is what a seasonal-naive forecast does.
