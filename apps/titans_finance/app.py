@@ -155,6 +155,11 @@ FORECAST_REQUEST = (
         ),
         description="Past transactions, in any order: the forecast begins on the day after the "
         "last one. The account's own, where it is left out.",
+        example=[
+            {"date": "2024-12-27", "amount": 1253.4},
+            {"date": "2024-12-28", "amount": -86.2},
+            {"date": "2024-12-31", "amount": -54.0},
+        ],
     ),
 )
 

@@ -215,13 +215,10 @@ class NativeRuntime:
             raise RequestMalformed(
                 "this model makes several rows from one request", advice="send one, not a list"
             )
-        request = {
-            column.name: _plain(columns[column.name][0], column.kind) for column in self.schema
-        }
         if self._expand is None:
             return columns
         try:
-            return self._expand(request)
+            return self._expand(plain_request(self.schema, columns))
         except ValueError as error:
             raise _refusal(error, self.schema) or error from None
 
@@ -231,6 +228,11 @@ def _time_column(manifest: Manifest | None) -> Column | None:
     if manifest is None or not manifest.split.time:
         return None
     return next(c for c in manifest.schema if c.name == manifest.split.time)
+
+
+def plain_request(schema: Schema, columns: Columns) -> dict[str, Any]:
+    """Return the first row of a request as ``expand`` is given it, under the data's names."""
+    return {column.name: _plain(columns[column.name][0], column.kind) for column in schema}
 
 
 def _refusal(error: ValueError, schema: Schema) -> RequestInvalid | None:
