@@ -17,6 +17,7 @@ from servers import FakeServer, deployment
 FOLDER = Path(__file__).parents[1] / "apps" / "titans_finance"
 pytestmark = pytest.mark.slow
 
+CATEGORY = "category"
 DOCUMENTED = {
     "/predict/category": {"amount": 50.00, "description": "Grocery shopping", "date": "2024-01-15"},
     "/predict/anomaly": {"amount": 10000.00, "category": "Shopping", "date": "2024-01-15"},

@@ -305,6 +305,7 @@ HISTORY = Column(
     "records",
     nullable=True,
     columns=(Column("date", "date", example="2024-02-28"), AMOUNT),
+    example=[{"date": "2024-02-28", "amount": 2.0}],
 )
 
 

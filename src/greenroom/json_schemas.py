@@ -47,10 +47,11 @@ def row_schema(schema: Schema, *, by_request_name: bool = True) -> dict[str, Any
     >>> row_schema(Schema((Column("age", nullable=True),)))["properties"]
     {'age': {'type': ['number', 'null']}}
     """
-    names = {c: c.request_name if by_request_name else c.name for c in schema}
+    # In pairs: an example of records is a list, and a column that holds one has no hash.
+    named = [(c, c.request_name if by_request_name else c.name) for c in schema]
     found = object_schema(
-        {name: column_schema(column) for column, name in names.items()},
-        required=[name for column, name in names.items() if not column.nullable],
+        {name: column_schema(column) for column, name in named},
+        required=[name for column, name in named if not column.nullable],
         title="One row",
     )
     return {**found, "additionalProperties": False} if by_request_name else found
