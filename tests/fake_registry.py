@@ -57,7 +57,16 @@ class FakeRegistry:
         if name not in self._models:
             raise NotInRegistry(f"Registered Model with name={name} not found")
         model = self._models[name]
-        return replace(model, tags=dict(model.tags), aliases=dict(model.aliases))
+        by_stage = {one.stage: one for one in self._versions[name].values()}
+        return replace(
+            model,
+            tags=dict(model.tags),
+            aliases=dict(model.aliases),
+            latest_versions=tuple(by_stage.values()),
+        )
+
+    def registered_models(self) -> list[RegisteredModel]:
+        return [self.registered_model(name) for name in self._models]
 
     def versions(self, name: str) -> list[ModelVersion]:
         self.registered_model(name)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx
 
 from greenroom.generation import Deployment
+from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, VersionStatus
 from greenroom.supervisor import Supervisor
@@ -127,6 +128,7 @@ async def serving(
     command: Sequence[str] = COMMAND,
     app_folder: Path | None = None,
     registry_starts: Callable[[], bool] = lambda: False,
+    registry_errands: RegistryErrands | None = None,
     home: Path | None = None,
     **settings: object,
 ) -> AsyncIterator[Server]:
@@ -140,6 +142,7 @@ async def serving(
         command=command,
         app_folder=app_folder,
         registry_starts=registry_starts,
+        registry_errands=registry_errands,
         home=home,
     )
     server = Server(supervisor, follower)

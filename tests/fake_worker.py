@@ -1,9 +1,9 @@
 """A worker whose versions are folders with one word in ``behaviour``; for tests of processes.
 
-``GET /`` answers the generation, the version and the process; ``POST /reload`` asks the supervisor;
-``GET /slow?SECONDS,PATH`` makes a file when it begins, and takes so long, or until there is a file
-``PATH.end``. ``GET /block?SECONDS`` holds up the event loop for so long; ``GET /die`` ends the
-process.
+``GET /`` answers the generation, the version and the process; ``POST /reload`` and ``GET /list``
+ask the supervisor; ``GET /slow?SECONDS,PATH`` makes a file when it begins, and takes so long, or
+until there is a file ``PATH.end``. ``GET /block?SECONDS`` holds up the event loop for so long;
+``GET /die`` ends the process.
 ``GET /trouble?PROBLEM`` reports that version 1 does not load on its first use.
 """
 
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
+from greenroom.errands import ListModels
 from greenroom.errors import GreenroomError, VersionUnloadable
 from greenroom.generation import Generation
 from greenroom.membership import Membership
@@ -88,8 +89,10 @@ def factory():
     membership = Membership(engine, setup.control_fd)
 
     async def answer(scope):
-        if scope["path"] == "/reload":
+        if scope["path"] in {"/reload", "/list"}:
             try:
+                if scope["path"] == "/list":
+                    return {"models": len((await membership.ask(ListModels())).models)}
                 status = await membership.reload()
             except GreenroomError as error:
                 return {"error": type(error).__name__, "message": str(error)}

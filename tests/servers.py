@@ -161,6 +161,7 @@ class FakeServer:
     )
     problems: tuple[str, ...] = ()
     after_reload: Any = None
+    errands: Any = None
     n_reads: int = 0
     generation: Any = None
 
@@ -193,11 +194,15 @@ class FakeServer:
             self.swap(self.after_reload)
         return self.status()
 
+    async def ask(self, errand: Any) -> Any:
+        return self.errands.run(errand)
+
     def swap(self, models: list[ServedModel]) -> None:
         self.models, self.number = models, self.number + 1
 
     def asgi(self, **changes: Any) -> Any:
         given = {"app": self.app, "settings": self.settings, "reload": self.reload, **changes}
+        given.setdefault("ask", self.ask if self.errands is not None else None)
         return build_asgi(self, self.status, **given)
 
     def requests(self, *requests: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:

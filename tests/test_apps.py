@@ -114,7 +114,9 @@ def test_an_apps_settings_can_be_read_with_its_documented_variables(folder):
     app = load_app(folder)
 
     assert (folder / SETTINGS_FILE).is_file()
-    settings = load_settings(folder, environment={}, documented=app.environment)
+    settings = load_settings(
+        folder, environment={}, documented=app.environment, documented_file=app.settings_file
+    )
     assert Path(settings.home).is_absolute()
 
 

@@ -354,6 +354,27 @@ def test_a_documented_variable_that_sets_nothing_is_named(folder):
     assert "'models.nobody.name'" in problems[1]
 
 
+def test_a_documented_key_that_sets_nothing_is_named(folder):
+    keys = {"api.port": "prot", "api.host": "host"}
+    declared = f'__import__("greenroom").SettingsFile("api.yaml", {keys})'
+    _edit(folder, "app.py", "    models=[", f"    settings_file={declared},\n    models=[")
+
+    (problem,) = _found(folder)
+
+    assert "api.port: there is no setting 'prot'" in problem
+
+
+def test_a_documented_file_that_cannot_be_used_is_named(folder):
+    declared = '__import__("greenroom").SettingsFile("api.yaml", {"api.port": "port"})'
+    _edit(folder, "app.py", "    models=[", f"    settings_file={declared},\n    models=[")
+    assert _found(folder) == []
+
+    (folder / "api.yaml").write_text("api: {prot: 1}\n")
+
+    (problem,) = _found(folder)
+    assert "there is no key api.prot" in problem
+
+
 def test_errors_come_before_warnings(folder):
     _edit(folder, "features.py", "import numpy as np", "import numpy as np\nimport pandas as pd")
     (folder / "greenroom.yaml").write_text("prot: 8000\n")

@@ -1,8 +1,8 @@
 """What ``/openapi.json`` promises is what is answered: schemathesis sends whatever it allows.
 
-Three servers with real workers and versions: with the columns and features of the two applications,
-and with every kind of column there is. For each operation bodies are made up that the document
-allows, and ones that it does not; each answer has to be one that it describes.
+Servers with real workers and versions: with the columns and features of the two applications, with
+every kind of column there is, and with management routes. For each operation bodies are made up
+that the document allows, and ones that it does not; each answer has to be one that it describes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events
 
+import builders
 from app_versions import APPS, app_version, version_of_every_kind
+from fake_registry import FakeRegistry
 from greenroom.app_loading import load_app
+from greenroom.registry_errands import RegistryErrands
 from real_server import deployed, served
 
 pytestmark = pytest.mark.slow
@@ -38,6 +41,33 @@ CONFIG = {
         },
     ],
 }
+
+
+MANAGED = """
+from greenroom import App, Column, Gate, Management, Model, classification
+
+app = App(
+    name="managed",
+    experiment="e",
+    models=[
+        Model(
+            name="m",
+            task=classification,
+            columns=[Column("a", minimum=-10, maximum=10), Column("b", "integer", minimum=0)],
+            dataset="data.csv",
+            target="y",
+            candidates=lambda seed: {},
+            gate=Gate("accuracy", minimum=0.5),
+        )
+    ],
+    management=Management(
+        reload="/managed/reload",
+        models="/managed/models",
+        model="/managed/models/{name}",
+        transition="/managed/models/{name}/transition",
+    ),
+)
+"""
 
 
 def within_reason(node):
@@ -85,3 +115,24 @@ def test_every_answer_is_one_that_the_document_describes(name, tmp_path):
         tried, problems = found_by_schemathesis(url)
     assert not problems, "\n\n".join(problems)
     assert {"POST /predict", "POST /invocations", "GET /model/info", "POST /model/reload"} <= tried
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+def test_every_answer_of_management_routes_is_one_that_the_document_describes(tmp_path):
+    builders.version(tmp_path / "1")
+    (tmp_path / "app.py").write_text(MANAGED)
+    registry = FakeRegistry()
+    registry.add("m")
+    with served(
+        deployed(tmp_path / "1"),
+        app_folder=tmp_path,
+        registry_errands=RegistryErrands(registry, ()),
+    ) as url:
+        tried, problems = found_by_schemathesis(url)
+    assert not problems, "\n\n".join(problems)
+    assert {
+        "GET /managed/models",
+        "GET /managed/models/{name}",
+        "POST /managed/models/{name}/transition",
+        "POST /managed/reload",
+    } <= tried

@@ -19,6 +19,7 @@ from greenroom.control import (
     open_to_supervisor,
     open_to_worker,
 )
+from greenroom.errands import Reload
 from greenroom.errors import ProcessError
 from greenroom.generation import Deployment, Generation
 from greenroom.settings import ModelSettings, Settings
@@ -94,9 +95,9 @@ def test_messages_arrive_whole_and_in_order_and_then_the_end() -> None:
         received = [await worker.receive() for _ in messages]
         worker.send(Started())
         worker.send(Prepared(3, 0.5))
-        worker.send(Ask(1, "reload"))
+        worker.send(Ask(1, Reload()))
         back = [await supervisor.receive() for _ in range(3)]
-        assert back == [Started(), Prepared(3, 0.5), Ask(1, "reload")]
+        assert back == [Started(), Prepared(3, 0.5), Ask(1, Reload())]
         await supervisor.close()
         assert await worker.receive() is None
         worker.send(Started())

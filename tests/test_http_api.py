@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from fake_registry import FakeRegistry
+from greenroom import Management
+from greenroom.deployments import Target
 from greenroom.protocol_endpoints import ENDPOINTS
+from greenroom.registry_errands import RegistryErrands
+from greenroom.selector import Selector
 from greenroom.status import RegistryStatus
+from greenroom.transitions import transition
 from servers import FakeServer, nothing_served, served, with_status
+from test_serving import an_app
 
 PAGE = Path(__file__).parents[1] / "docs" / "http-api.md"
 _SECTION = re.compile(r"^### (?P<method>GET|POST) (?P<path>/\S*?)(?P<when>, .*)?$", re.MULTILINE)
 _BLOCK = re.compile(r"^```json ?(?P<status>\d*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_MADE_ANEW = {"prediction_id", "timestamp", "processing_time_ms"}
+_MADE_ANEW = {
+    "prediction_id",
+    "timestamp",
+    "processing_time_ms",
+    "creation_timestamp",
+    "last_updated_timestamp",
+    "at",
+}
 
 
 def sections():
@@ -27,9 +42,29 @@ def sections():
         yield pytest.param(*heading.groups(), blocks, id=f"{heading[0]} ({heading.start()})")
 
 
+def managed():
+    """Return a server with management routes, over two versions in MLflow."""
+    registry = FakeRegistry()
+    for number in ("1", "2", "3"):
+        registry.add("credit", run_id=f"r{number}", source=f"models:/m-{number}")
+    registry.remove("credit", "1")
+    transition(registry, "credit", "3", "Production", archive_existing=False, who="ada")
+    management = Management(
+        reload="/api/model/reload",
+        models="/api/mlflow/models",
+        model="/api/mlflow/models/{name}",
+        transition="/api/mlflow/models/{name}/transition",
+    )
+    app = dataclasses.replace(an_app(), management=management)
+    target = Target("credit", "credit", Selector.parse("Production"), "/predict")
+    return FakeServer([served()], app=app, errands=RegistryErrands(registry, (target,)))
+
+
 def server(when):
     if when == ", with nothing in Production":
         return FakeServer([nothing_served()])
+    if when == ", where an app declares it":
+        return managed()
     assert when in {"", None, ", with bad values"}
     model = with_status(served(), latest_versions={"Production": "3"})
     registry = RegistryStatus(

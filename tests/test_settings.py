@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from greenroom.errors import SettingsError
 from greenroom.settings import ModelSettings
+from greenroom.settings_file import SettingsFile
 from greenroom.settings_sources import load_settings
 
 
@@ -46,6 +48,74 @@ def test_an_app_maps_documented_variables_to_settings(tmp_path):
 
     assert settings.port == 5001
     assert settings.models == {"credit-risk-model": ModelSettings(serve="Staging")}
+
+
+DOCUMENTED = SettingsFile(
+    "config/api.yaml",
+    {
+        "api.port": "port",
+        "api.host": "host",
+        "mlflow.tracking_uri": "tracking_uri",
+        "mlflow.model.stage": "models.m.serve",
+        "mlflow.batch_size": "mlflow_batch_size",
+        "mlflow.thresholds.error_rate_percent": "alert_error_rate_percent",
+    },
+)
+
+
+def write_documented(folder: Path, text: str) -> None:
+    (folder / "config").mkdir()
+    (folder / "config" / "api.yaml").write_text(text)
+
+
+def test_a_documented_file_is_below_every_source_but_the_defaults(tmp_path):
+    write_documented(
+        tmp_path,
+        "api: {port: 1, host: 127.0.0.2}\n"
+        "mlflow:\n  tracking_uri: http://file:1\n  batch_size: 7\n  model: {stage: Staging}\n",
+    )
+    (tmp_path / "greenroom.yaml").write_text("port: 2\nhost: 127.0.0.3\n")
+
+    settings = read(
+        tmp_path,
+        documented_file=DOCUMENTED,
+        documented={"STAGE": "models.m.serve"},
+        environment={
+            "GREENROOM_PORT": "3",
+            "MLFLOW_TRACKING_URI": "http://environment:1",
+            "STAGE": "Production",
+        },
+    )
+
+    assert settings.port == 3
+    assert settings.host == "127.0.0.3"
+    assert settings.tracking_uri == "http://environment:1"
+    assert settings.models == {"m": ModelSettings(serve="Production")}
+    assert settings.mlflow_batch_size == 7
+
+
+def test_a_documented_file_that_is_absent_sets_nothing(tmp_path):
+    assert read(tmp_path, documented_file=DOCUMENTED) == read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("api: {prot: 1}\nother: 2\n", "no key api.prot; there is no key other"),
+        ("mlflow: {model: Production}\n", "mlflow.model must hold keys, not a value"),
+        ("mlflow: {batch_size: 0}\n", "mlflow.batch_size: Expected `int` >= 1"),
+        ("mlflow: {batch_size: many}\n", "mlflow.batch_size: Expected `int`"),
+        ("mlflow: {thresholds: {error_rate_percent: 101}}\n", "thresholds.error_rate_percent:"),
+        ("- api\n", "holds no settings"),
+        ("api: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_key_or_value_of_a_documented_file_is_named_with_the_file(tmp_path, text, named):
+    write_documented(tmp_path, text)
+
+    with pytest.raises(SettingsError, match=re.escape(named)) as caught:
+        read(tmp_path, documented_file=DOCUMENTED)
+    assert str(tmp_path / "config" / "api.yaml") in caught.value.message
 
 
 def test_name_and_selector_of_a_model_come_from_different_sources(tmp_path):

@@ -475,3 +475,58 @@ def test_a_poll_that_left_something_is_followed_by_the_next_at_once(follower: Fa
             assert follower.polls == 5
 
     run(scenario())
+
+
+def test_a_transition_is_shown_at_once_and_by_no_poll_that_asked_before(
+    follower: FakeFollower,
+) -> None:
+    async def scenario() -> None:
+        follower.select("1")
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.until(lambda: follower.accepted_versions == ["1"])
+
+            def shown() -> dict[str, str]:
+                return server.supervisor.status.models[0].latest_versions
+
+            follower.answers.clear()
+            under_way = asyncio.create_task(server.supervisor.reload())
+            await asyncio.sleep(0.05)
+            server.supervisor._pursuit.show_stages("M", {"Production": "2"})
+            server.supervisor._pursuit.show_stages("other", {"Production": "9"})
+            assert shown() == {"Production": "2"}
+            follower.answers.set()
+            await under_way
+            assert shown() == {"Production": "2"}
+
+            follower.registry = RegistryStatus(uri="http://registry", state="unavailable")
+            with pytest.raises(RegistryUnavailable):
+                await server.supervisor.reload()
+            assert shown() == {"Production": "2"}
+            follower.registry = RegistryStatus(uri="http://registry", state="healthy")
+            await server.supervisor.reload()
+            assert shown() == {}
+
+    run(scenario())
+
+
+class Failing:
+    """Errands that fail in a way that nobody foresaw."""
+
+    def run(self, errand: object) -> None:
+        raise ZeroDivisionError
+
+
+def test_an_errand_that_cannot_be_done_is_an_error_without_what_it_held(
+    follower: FakeFollower,
+) -> None:
+    async def scenario() -> None:
+        follower.select("1")
+        for errands, message in (
+            (None, "this server does not manage the registry"),
+            (Failing(), "what was asked for failed: ZeroDivisionError"),
+        ):
+            async with serving(follower, registry_errands=errands) as server:
+                await server.joined(1)
+                assert await server.get("/list") == {"error": "ProcessError", "message": message}
+
+    run(scenario())

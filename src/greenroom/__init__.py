@@ -5,8 +5,10 @@ This module is what an app imports: the values it is made of. Nothing heavy is i
 
 from greenroom.app import App, Route
 from greenroom.gate import Gate
+from greenroom.management import Management
 from greenroom.model import Model
 from greenroom.schema import Column
+from greenroom.settings_file import SettingsFile
 from greenroom.split import Split
 from greenroom.status import Status
 from greenroom.task import anomaly, classification, forecast, regression
@@ -17,8 +19,10 @@ __all__ = [
     "App",
     "Column",
     "Gate",
+    "Management",
     "Model",
     "Route",
+    "SettingsFile",
     "Split",
     "Status",
     "anomaly",

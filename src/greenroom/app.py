@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from greenroom.errors import AppError, refuse
+from greenroom.management import Management
 from greenroom.model import NAME, PATH, Model
+from greenroom.settings_file import SettingsFile
 from greenroom.status import Status
 
 RESERVED_PATHS: Final = ("/live", "/ready", "/docs", "/redoc", "/openapi.json", "/metrics")
@@ -75,6 +77,10 @@ class App:
     environment : mapping of str to str
         Documented environment variables and the setting that each one sets, such as
         ``{"PORT": "port", "MLFLOW_MODEL_NAME": "models.credit-risk-model.name"}``.
+    settings_file : SettingsFile, optional
+        A documented settings file beside ``greenroom.yaml``, with an outline of its own.
+    management : Management, optional
+        Paths of the app's own for managing the registry and the server.
     metrics_prefix : str
         What the names of the app's own Prometheus metrics begin with.
     retrain : {"always", "when changed"}
@@ -91,6 +97,8 @@ class App:
     models: tuple[Model, ...]
     routes: tuple[Route, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    settings_file: SettingsFile | None = None
+    management: Management | None = None
     metrics_prefix: str = "greenroom"
     retrain: Literal["always", "when changed"] = "always"
 
@@ -115,15 +123,20 @@ class App:
         for model in self.models:
             if not model.route:
                 yield f"{model.name}.route: is needed where an app has several models"
-        paths = [model.route for model in self.models if model.route]
-        yield from _doubles("route", paths + [route.path for route in self.routes])
-        for path in paths + [route.path for route in self.routes]:
-            if path in RESERVED_PATHS:
-                yield f"route: {path!r} is Greenroom's own"
+        yield from self._path_problems()
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", self.metrics_prefix):
             yield f"metrics_prefix: {self.metrics_prefix!r} cannot begin a metric's name"
         if self.retrain not in {"always", "when changed"}:
             yield f"retrain: {self.retrain!r} is neither 'always' nor 'when changed'"
+
+    def _path_problems(self) -> Iterator[str]:
+        paths = [model.route for model in self.models if model.route]
+        paths += [route.path for route in self.routes]
+        paths += self.management.paths if self.management else ()
+        yield from _doubles("route", paths)
+        for path in paths:
+            if path in RESERVED_PATHS:
+                yield f"route: {path!r} is Greenroom's own"
 
     def model(self, name: str = "") -> Model:
         """Return the model called ``name``, or the only one there is.

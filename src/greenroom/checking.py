@@ -30,7 +30,7 @@ from greenroom.rehearsal import Problem, rehearse
 from greenroom.request import RequestType
 from greenroom.schema import Column, Schema
 from greenroom.settings import ModelSettings, Settings
-from greenroom.settings_sources import SETTINGS_FILE, load_settings
+from greenroom.settings_sources import SETTINGS_FILE, load_documented, load_settings
 
 __all__ = ["Problem", "check"]
 
@@ -62,7 +62,7 @@ def check(folder: Path) -> list[Problem]:
         problems += _examples(model)
         problems += rehearse(model, folder)
     if app is not None:
-        problems += _environment(app)
+        problems += [*_documented(app)] or _documented_file(folder, app)
     problems += _settings(folder, app)
     once = dict.fromkeys(problems)
     return sorted(once, key=lambda problem: problem.level != "error")
@@ -127,22 +127,36 @@ def _example_problems(column: Column) -> list[str]:
     return []
 
 
-def _environment(app: App) -> Iterator[Problem]:
-    """Require of every documented variable that it sets a setting that there is."""
-    for variable, setting in app.environment.items():
-        where = f"{APP_FILE}, environment"
-        name, _, key = setting.removeprefix("models.").rpartition(".")
-        if not setting.startswith("models."):
-            if setting not in _SETTINGS - {"models"}:
-                yield Problem(
-                    where, f"{variable}: there is no setting {setting!r}", "see docs/settings.md"
-                )
-        elif name not in {model.name for model in app.models} or key not in _DEPLOYED:
-            yield Problem(
-                where,
-                f"{variable}: {setting!r} names no model of the app with one of its settings",
-                f"write models.NAME.{' or models.NAME.'.join(sorted(_DEPLOYED))}",
-            )
+def _documented(app: App) -> Iterator[Problem]:
+    """Require of every documented variable and key that it sets a setting that there is."""
+    keys = app.settings_file.keys if app.settings_file else {}
+    for place, named in {"environment": app.environment, "settings_file": keys}.items():
+        for documented, setting in named.items():
+            yield from _documented_problems(app, f"{APP_FILE}, {place}", documented, setting)
+
+
+def _documented_problems(app: App, where: str, documented: str, setting: str) -> Iterator[Problem]:
+    name, _, key = setting.removeprefix("models.").rpartition(".")
+    if not setting.startswith("models."):
+        if setting not in _SETTINGS - {"models"}:
+            problem = f"{documented}: there is no setting {setting!r}"
+            yield Problem(where, problem, "see docs/settings.md")
+    elif name not in {model.name for model in app.models} or key not in _DEPLOYED:
+        yield Problem(
+            where,
+            f"{documented}: {setting!r} names no model of the app with one of its settings",
+            f"write models.NAME.{' or models.NAME.'.join(sorted(_DEPLOYED))}",
+        )
+
+
+def _documented_file(folder: Path, app: App) -> Iterator[Problem]:
+    """Require that the documented settings file, where there is one, can be used."""
+    if app.settings_file is None:
+        return
+    try:
+        load_documented(folder, app.settings_file)
+    except SettingsError as error:
+        yield Problem(app.settings_file.path, error.message, error.advice)
 
 
 def _settings(folder: Path, app: App | None) -> Iterator[Problem]:

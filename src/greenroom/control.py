@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from greenroom.errands import Done, Errand
 from greenroom.errors import ProcessError
 from greenroom.generation import Generation
 from greenroom.settings import Settings
@@ -176,7 +177,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     """
 
     ask_id: int
-    status: Status | None = None
+    outcome: Done | None = None
     error: str = ""
     message: str = ""
     advice: str = ""
@@ -231,7 +232,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     """From a worker: do something for a caller, and send the :class:`Answer`."""
 
     ask_id: int
-    action: str
+    errand: Errand
 
 
 ToWorker: TypeAlias = Prepare | Join | Discard | Update | Answer

@@ -25,8 +25,10 @@ from greenroom.errors import (
     GreenroomError,
     NotAllowed,
     NotAuthenticated,
+    NotInRegistry,
     NotServing,
     ProcessError,
+    PromotionError,
     RegistryError,
     RegistryUnavailable,
     RequestError,
@@ -55,7 +57,9 @@ _STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
     (TooBusy, 503),
     (TookTooLong, 504),
     (RegistryUnavailable, 503),
+    (NotInRegistry, 404),
     (RegistryError, 502),
+    (PromotionError, 409),
     (ProcessError, 503),
 )
 """The first that fits holds; everything else is the server's own fault, 500."""

@@ -1,8 +1,8 @@
 """The history of a registered model: who selected which version, when, and on what evidence.
 
-Each promotion, refusal and rollback is one tag of the registered model, written once and never
-changed, so that the history lives where the versions live and needs no store of its own. The tag's
-name begins with the time, so that sorting the names sorts the records.
+Each promotion, refusal, rollback and transition is one tag of the registered model, written once
+and never changed, so that the history lives where the versions live and needs no store of its own.
+The tag's name begins with the time, so that sorting the names sorts the records.
 
 Pure: tags in, records out. Writing them is :mod:`greenroom.promotion`'s business.
 """
@@ -19,6 +19,7 @@ import msgspec
 PREFIX: Final = "greenroom.history."
 
 Outcome = Literal["done", "resumed", "abandoned"]
+_MOVING: Final = frozenset({"promotion", "rollback", "transition", "move"})
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,9 +27,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Parameters
     ----------
-    action : {"promotion", "refusal", "rollback", "move", "unreadable"}
-        ``move`` is what somebody did outside of Greenroom; it is noticed, not written.
-        ``unreadable`` stands for a tag that this Greenroom does not understand.
+    action : {"promotion", "refusal", "rollback", "transition", "move", "unreadable"}
+        ``transition`` is what a person asked a server for, into a stage or out of it. ``move`` is
+        what somebody did outside of Greenroom; it is noticed, not written. ``unreadable`` stands
+        for a tag that this Greenroom does not understand.
     outcome : {"done", "resumed", "abandoned"}
         ``resumed``: it was cut off and completed later; ``abandoned``: it was cut off, and then
         somebody moved what the selector names, so that it was left at that.
@@ -56,7 +58,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Whether a person promoted without asking the gate.
     """
 
-    action: Literal["promotion", "refusal", "rollback", "move", "unreadable"]
+    action: Literal["promotion", "refusal", "rollback", "transition", "move", "unreadable"]
     outcome: Outcome = "done"
     who: str = ""
     at: str = ""
@@ -76,7 +78,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def moved(self) -> bool:
         """Whether the selector named ``to_version`` afterwards."""
-        return self.action in {"promotion", "rollback", "move"} and self.outcome != "abandoned"
+        return self.action in _MOVING and self.outcome != "abandoned"
 
     @property
     def selected_afterwards(self) -> str | None:

@@ -34,6 +34,7 @@ from greenroom.control import (
     Updated,
     open_to_supervisor,
 )
+from greenroom.errands import Done, Errand, Reload, Reloaded
 from greenroom.errors import GreenroomError, ProcessError, VersionError
 from greenroom.generation import Generation
 from greenroom.status import Status
@@ -74,7 +75,7 @@ class Membership:
         self._status: Status | None = None
         self._joined: asyncio.Future[None] | None = None
         self._orders: asyncio.Queue[Generation] = asyncio.Queue()
-        self._asked: dict[int, asyncio.Future[Status]] = {}
+        self._asked: dict[int, asyncio.Future[Done]] = {}
         self._ask_ids = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -144,12 +145,25 @@ class Membership:
         GreenroomError
             What stood in the way; the class is the one that the supervisor met.
         """
+        outcome = await self.ask(Reload())
+        if not isinstance(outcome, Reloaded):
+            raise ProcessError(f"a reload was answered with {type(outcome).__name__}")
+        return outcome.status
+
+    async def ask(self, errand: Errand) -> Done:
+        """Have the supervisor do something for a caller, and return what came of it.
+
+        Raises
+        ------
+        GreenroomError
+            What stood in the way; the class is the one that the supervisor met.
+        """
         if self._channel is None:
             raise ProcessError("the worker has not joined yet")
         ask_id = next(self._ask_ids)
-        answer: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._asked[ask_id] = answer
-        self._channel.send(Ask(ask_id, "reload"))
+        self._channel.send(Ask(ask_id, errand))
         try:
             return await answer
         finally:
@@ -184,8 +198,8 @@ class Membership:
         waiting = self._asked.get(answer.ask_id)
         if waiting is None or waiting.done():
             return
-        if answer.status is not None:
-            waiting.set_result(answer.status)
+        if answer.outcome is not None:
+            waiting.set_result(answer.outcome)
         else:
             waiting.set_exception(_error(answer))
 
@@ -204,6 +218,7 @@ class Membership:
             else:
                 number = generation.number
                 took_s = time.perf_counter() - began
+                log.debug("generation %d is loaded after %.2f s", number, took_s)
                 channel.send(Prepared(number, took_s, self._engine.runtimes(number)))
 
 

@@ -8,8 +8,10 @@ here answers within its time-out or raises; nothing is tried twice. What the cal
 from __future__ import annotations
 
 import json
+import logging
 import os
 import ssl
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -21,6 +23,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import httpx
 
 from greenroom.errors import NotInRegistry, RegistryError, RegistryUnavailable, SettingsError
+
+_LOG: Final = logging.getLogger(__name__)
 
 API: Final = "/api/2.0/mlflow/"
 DOWNLOAD_TIMEOUT_S: Final = 60.0
@@ -122,8 +126,11 @@ class MlflowRest:
         RegistryError
             When it refuses, with MLflow's own words, or does not answer like MLflow.
         """
+        began_s = time.perf_counter()
         with self._reachable():
             response = self._client.request(method, path, params=params, json=body)
+        took_ms = (time.perf_counter() - began_s) * 1_000
+        _LOG.debug("%s %s: HTTP %d in %.0f ms", method, path, response.status_code, took_ms)
         answer = _json_object(response)
         if response.is_success and answer is not None:
             return answer

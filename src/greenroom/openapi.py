@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from greenroom.callers import Access
+from greenroom.examples import example_request
 from greenroom.json_schemas import REPLY_FIELDS, object_schema, output_schema, row_schema
 from greenroom.request import MAX_ROWS
 from greenroom.schema import Schema
@@ -35,7 +36,9 @@ class Operation:
 
     ``statuses`` says what each status means that is answered with an error, ``page_statuses`` the
     same of those that are answered with the page itself; ``reply`` is the page's JSON Schema, and
-    ``media_type`` what it is written in. ``scope`` is what a caller's token has to allow; nobody is
+    ``media_type`` what it is written in. ``body`` has the fields of a request's, where it has one,
+    ``body_required`` says whether it may be left out, and ``patterns`` has by field the regular
+    expression that a text has to match. ``scope`` is what a caller's token has to allow; nobody is
     let in by having forgotten it.
     """
 
@@ -48,6 +51,9 @@ class Operation:
     page_statuses: Mapping[int, str] = field(default_factory=dict)
     reply: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
     media_type: str = "application/json"
+    body: Schema | None = None
+    body_required: bool = True
+    patterns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +282,19 @@ def _other_operation(operation: Operation) -> dict[str, Any]:
             },
         },
         **_path_parameters(operation.path),
+        **_request_body(operation),
     }
+
+
+def _request_body(operation: Operation) -> dict[str, Any]:
+    if operation.body is None:
+        return {}
+    described = {**row_schema(operation.body), "title": "Request"}
+    for name, pattern in operation.patterns.items():
+        described["properties"][name]["pattern"] = pattern
+    content = {"schema": described, "example": example_request(operation.body)}
+    required = operation.body_required
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
 
 
 def _path_parameters(path: str) -> dict[str, Any]:

@@ -220,21 +220,21 @@ def rollback(
 def history(registry: Registry, name: str) -> list[Record]:
     """Return what happened to a registered model, oldest first.
 
-    A last record of action ``move`` says that the selector names another version than the history
-    accounts for: somebody moved it outside of Greenroom.
+    Last come records of action ``move``, one for each selector that names another version than the
+    history accounts for: somebody moved it outside of Greenroom.
     """
     model = registry.registered_model(name)
     records = read_records(model.tags)
+    if INTENT_TAG in model.tags:
+        return records
     known = [one for one in records if one.selector and one.selected_afterwards is not None]
-    if not known or INTENT_TAG in model.tags:
-        return records
-    selector, expected = Selector.parse(known[-1].selector), known[-1].selected_afterwards
-    if not selector.movable:
-        return records
-    versions = registry.resolve(name, selector).versions
-    if [one.version for one in versions] == ([expected] if expected else []):
-        return records
-    return [*records, _move(selector, expected or "", versions)]
+    moves = []
+    for text, expected in {one.selector: one.selected_afterwards or "" for one in known}.items():
+        selector = Selector.parse(text)
+        versions = registry.resolve(name, selector).versions if selector.movable else ()
+        if selector.movable and [one.version for one in versions] != [expected] * bool(expected):
+            moves.append(_move(selector, expected, versions))
+    return [*records, *moves]
 
 
 def record(registry: Registry, name: str, made: Record) -> Record:

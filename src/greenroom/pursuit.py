@@ -11,7 +11,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -86,6 +86,7 @@ class Pursuit:
         self._on_registry_answer = on_registry_answer
         self._showcase = Showcase()
         self._found: Poll | None = None
+        self._moved: dict[str, dict[str, str]] = {}
         self._unfinished = False
         self._turn = asyncio.Lock()
         self._unloadable: set[tuple[int, str]] = set()
@@ -136,6 +137,15 @@ class Pursuit:
         if self._found is not None:
             self._publish(self._found.deployments, self._found.registry)
 
+    def show_stages(self, name: str, latest_versions: Mapping[str, str]) -> None:
+        """Show which versions of a registered model are in which stage, until a poll says it.
+
+        A poll that is under way may have asked before; only one that begins later knows better.
+        """
+        self._moved[name] = dict(latest_versions)
+        if self._found is not None:
+            self._publish(self._found.deployments, self._found.registry)
+
     async def give_up(self, model: str, problem: str) -> None:
         """Go back from what was committed and does not load any more, in any worker."""
         generation = self._rollout.generation
@@ -182,8 +192,12 @@ class Pursuit:
 
     async def _poll(self, *, force: bool = False) -> list[str]:
         """Ask the registry once and serve what it selects; return what was refused."""
-        poll = functools.partial(self._follower.poll, force=force)
-        return await self._take(await in_background(poll))
+        moved = dict(self._moved)
+        poll = await in_background(functools.partial(self._follower.poll, force=force))
+        if poll.registry.state == "healthy":
+            later = self._moved.items()
+            self._moved = {name: stages for name, stages in later if moved.get(name) is not stages}
+        return await self._take(poll)
 
     async def _take(self, poll: Poll) -> list[str]:
         """Serve what a poll found; what does not load is given back, and what is left is taken."""
@@ -238,6 +252,12 @@ class Pursuit:
         return text
 
     def _publish(self, deployments: Sequence[Deployment], registry: RegistryStatus) -> None:
+        deployments = [
+            msgspec.structs.replace(one, latest_versions=self._moved[one.name])
+            if one.name in self._moved
+            else one
+            for one in deployments
+        ]
         self._found = Poll(tuple(deployments), registry)
         was = self.status.registry
         if was.state == "starting" and registry.state != "healthy" and self._registry_starts():

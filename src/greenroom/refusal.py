@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import islice
 from typing import Any, Final
@@ -26,7 +26,10 @@ __all__ = [
     "MAX_LISTED",
     "MAX_RECORDS",
     "explain",
+    "field_problems",
+    "parse_body",
     "readable_name",
+    "sentence",
     "too_many_rows",
     "value_problem",
 ]
@@ -65,14 +68,14 @@ def explain(body: bytes, schema: Schema, *, max_rows: int) -> None:
     Traceback (most recent call last):
     greenroom.errors.RequestInvalid: age is not finite; /docs shows every field...
     """
-    document = _parse(body)
+    document = parse_body(body, _OUTLINES)
     rows, single = _rows(document, schema)
     if len(rows) > max_rows:
         raise too_many_rows(len(rows), max_rows)
     found = list(islice(_problems(document, rows, schema), _MAX_COUNTED))
     if found:
         raise RequestInvalid(
-            _sentence(found, single=single),
+            sentence(found, single=single),
             found[:MAX_LISTED],
             advice="/docs shows every field, with its type and range",
         )
@@ -115,9 +118,22 @@ def _integer(digits: str) -> float:
     return float(digits) if len(digits) <= _MAX_DIGITS else math.inf
 
 
-def _parse(body: bytes) -> Any:
+def parse_body(body: bytes, outline: str) -> Any:
+    """Return what a body says as JSON; its objects remember names that were given twice.
+
+    Parameters
+    ----------
+    body : bytes
+    outline : str
+        What should be sent instead of nothing.
+
+    Raises
+    ------
+    RequestMalformed
+        When it is empty, or not JSON.
+    """
     if not body.strip():
-        raise RequestMalformed("the body is empty", advice=_OUTLINES)
+        raise RequestMalformed("the body is empty", advice=outline)
     try:
         text = body.decode()
         return json.loads(text, object_pairs_hook=_Object, parse_int=_integer)
@@ -127,7 +143,7 @@ def _parse(body: bytes) -> Any:
         where = f"line {error.lineno}, column {error.colno}"
         raise RequestMalformed(f"the body is not JSON: {error.msg} at {where}") from None
     except RecursionError:
-        raise RequestMalformed("the body is nested too deeply", advice=_OUTLINES) from None
+        raise RequestMalformed("the body is nested too deeply", advice=outline) from None
 
 
 def _rows(document: Any, schema: Schema) -> tuple[Sequence[Any], bool]:
@@ -157,11 +173,19 @@ def _problems(document: Any, rows: Sequence[Any], schema: Schema) -> Iterator[Fi
         if not isinstance(row, _Object):
             yield FieldProblem(number, "", "is not an object with fields")
             continue
-        for name, problem in _row_problems(row, fields):
+        for name, problem in field_problems(row, fields):
             yield FieldProblem(number, name, problem)
 
 
-def _row_problems(row: _Object, fields: dict[str, Column]) -> Iterator[tuple[str, str]]:
+def field_problems(row: Any, fields: Mapping[str, Column]) -> Iterator[tuple[str, str]]:
+    """Give every bad field of an object that :func:`parse_body` has read, with the problem.
+
+    Parameters
+    ----------
+    row : dict
+    fields : mapping of str to Column
+        By request name, all that there may be.
+    """
     for name, column in fields.items():
         if name in row and column.kind == "records" and isinstance(row[name], list):
             yield from _records_problems(name, column, row[name])
@@ -262,7 +286,7 @@ def _reads_as(value: Any, kind: type) -> bool:
     return True
 
 
-def _sentence(found: Sequence[FieldProblem], *, single: bool) -> str:
+def sentence(found: Sequence[FieldProblem], *, single: bool) -> str:
     """Say the first few in one sentence, and how many more there are."""
     said = [_clause(problem, single=single) for problem in found[:_IN_SENTENCE]]
     more = len(found) - len(said)

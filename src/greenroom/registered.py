@@ -64,6 +64,11 @@ class RegisteredModel:
     updated_at_ms: int = 0
     latest_versions: tuple[ModelVersion, ...] = ()
 
+    @property
+    def versions_by_stage(self) -> dict[str, str]:
+        """For each stage that holds a version, the highest one."""
+        return {version.stage: version.version for version in self.latest_versions}
+
 
 def read_registered_model(entry: Any) -> RegisteredModel:
     """Read a ``registered_model`` object.

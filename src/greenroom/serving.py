@@ -13,7 +13,7 @@ is answered by that one to the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
@@ -31,12 +31,16 @@ from greenroom.answering import Answering
 from greenroom.app import App
 from greenroom.callers import Access
 from greenroom.deadlines import Deadlines
+from greenroom.endpoints import Endpoint, route_endpoint
 from greenroom.entrance import build_entrance
+from greenroom.errands import Done, Errand
 from greenroom.error_replies import HttpRefusal, scoring_error_reply
+from greenroom.errors import ProcessError
 from greenroom.exposition import OWN_PREFIX, Exposition
 from greenroom.headers import require_post
 from greenroom.inference import Engine
 from greenroom.instruments import WorkerInstruments, read_totals
+from greenroom.management_pages import Ask, management_endpoints
 from greenroom.messages import Reply, read_body, send_reply
 from greenroom.open_inference import OpenInference
 from greenroom.predicting import Predicting, refused, version_of
@@ -69,6 +73,7 @@ def build_asgi(
     app: App | None,
     settings: Settings,
     reload: Callable[[], Awaitable[Status]],
+    ask: Ask | None = None,
     first_use: FirstUse | None = None,
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
     instruments: WorkerInstruments | None = None,
@@ -89,6 +94,8 @@ def build_asgi(
         together.
     reload : callable
         Has the registry asked now, and returns when all workers serve what it selects.
+    ask : callable, optional
+        Has the supervisor do an errand; needed where the app has management routes.
     first_use : callable, optional
         Loads a model that is not in memory; None where all of them are.
     lifespan : callable, optional
@@ -105,7 +112,8 @@ def build_asgi(
     """
     counting = instruments or WorkerInstruments()
     loaded = first_use or _as_it_is
-    return Server(engine, status, app, settings, reload, loaded, lifespan, counting, worker)
+    own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody, settings))
+    return Server(engine, status, app, settings, reload, loaded, lifespan, counting, worker, own)
 
 
 class Server:
@@ -122,6 +130,7 @@ class Server:
         lifespan: Callable[[], AbstractAsyncContextManager[Any]],
         instruments: WorkerInstruments,
         worker: int,
+        own: Sequence[Endpoint] = (),
     ) -> None:
         self._max_body_bytes = settings.max_body_bytes
         unasked = settings.auth == "none"
@@ -170,7 +179,8 @@ class Server:
             reload=reload,
             metrics=metrics.write,
             first_use=first_use,
-            routes=app.routes if app else (),
+            own=own,
+            max_body_bytes=settings.max_body_bytes,
             admission=self._admission,
             secured=settings.auth != "none",
             lifespan=self._living,
@@ -302,6 +312,34 @@ class Server:
         if reply.error is not None:
             note_error(scope, reply.error)
         await send_reply(counted, Reply(reply.status, reply.body, reply.headers))
+
+
+def _own_endpoints(
+    engine: Engine,
+    status: Callable[[], Status],
+    app: App | None,
+    reload: Callable[[], Awaitable[Status]],
+    ask: Ask,
+    settings: Settings,
+) -> Iterator[Endpoint]:
+    """Give the endpoints that an app declares."""
+    if app is None:
+        return
+    for route in app.routes:
+        yield route_endpoint(route, status)
+    if app.management is not None:
+        yield from management_endpoints(
+            app.management,
+            ask=ask,
+            reload=reload,
+            models=lambda: engine.current().by_name,
+            status=status,
+            mlflow_enabled=settings.mlflow_enabled,
+        )
+
+
+async def _nobody(errand: Errand) -> Done:
+    raise ProcessError(f"nobody does the errand {type(errand).__name__} here")
 
 
 async def _as_it_is(served: ServedModel) -> ServedModel:

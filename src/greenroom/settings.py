@@ -32,6 +32,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ".greenroom"
     )
     tracking_uri: Annotated[str, Meta(description="The MLflow server.")] = "http://127.0.0.1:5000"
+    mlflow_enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether the registry is asked at all; if not, the fallback file alone is "
+            "served."
+        ),
+    ] = True
     host: Annotated[str, Meta(description="The address that the server listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="The port that the server listens on.")] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="How many worker processes serve.")] = 1
@@ -134,11 +141,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
-        Meta(description="What the server's own log shows."),
+        Meta(
+            description="What the server's own log shows; with `DEBUG` also each call to MLflow "
+            "and each load."
+        ),
     ] = "INFO"
     access_log: Annotated[
         bool, Meta(description="Write a line of JSON for every request, without what it holds.")
     ] = False
+    mlflow_log: Annotated[
+        bool,
+        Meta(description="Log predictions to MLflow. Takes effect with prediction logging."),
+    ] = True
+    mlflow_batch_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many predictions go to MLflow at a time. Takes effect with prediction "
+            "logging.",
+        ),
+    ] = 100
+    mlflow_log_experiment: Annotated[
+        str,
+        Meta(
+            description="The experiment that predictions are logged to; default: the app's. Takes "
+            "effect with prediction logging."
+        ),
+    ] = ""
+    track_drift: Annotated[
+        bool,
+        Meta(
+            description="Compare what is asked with what the version was trained on. Takes effect "
+            "with monitoring."
+        ),
+    ] = True
+    alert_response_time_ms: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="The response time above which to alert. Takes effect with monitoring."),
+    ] = None
+    alert_error_rate_percent: Annotated[
+        Annotated[float, Meta(ge=0, le=100)] | None,
+        Meta(description="The share of errors above which to alert. Takes effect with monitoring."),
+    ] = None
     models: Annotated[
         dict[str, ModelSettings],
         Meta(

@@ -1,9 +1,9 @@
 """Where the values of settings come from, and what each may say.
 
 Read, in this order, the later over the earlier: the defaults of :mod:`greenroom.settings`, the
-app's ``greenroom.yaml``, ``GREENROOM_*`` environment variables (and MLflow's own
-``MLFLOW_TRACKING_URI``), the documented variables that an app names in ``App.environment``, and the
-command line's options.
+documented file that an app names in ``App.settings_file``, its ``greenroom.yaml``, ``GREENROOM_*``
+environment variables (and MLflow's own ``MLFLOW_TRACKING_URI``), the documented variables that an
+app names in ``App.environment``, and the command line's options.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import yaml
 
 from greenroom.errors import SettingsError
 from greenroom.settings import Settings
+from greenroom.settings_file import SettingsFile, read_yaml
 
 SETTINGS_FILE: Final = "greenroom.yaml"
 PREFIX: Final = "GREENROOM_"
@@ -34,6 +34,7 @@ def load_settings(
     *,
     environment: Mapping[str, str] = os.environ,
     documented: Mapping[str, str] | None = None,
+    documented_file: SettingsFile | None = None,
     options: Mapping[str, Any] | None = None,
     file: Path | None = None,
 ) -> Settings:
@@ -47,6 +48,8 @@ def load_settings(
         Environment variables; an empty one counts as not set.
     documented : mapping of str to str
         ``App.environment``: variable to dotted setting.
+    documented_file : SettingsFile, optional
+        ``App.settings_file``, which is below everything but the defaults.
     options : mapping
         The command line's options; None counts as not given.
     file : Path, optional
@@ -58,9 +61,11 @@ def load_settings(
         When a setting is unknown or its value cannot be used; the message names where it stands.
     """
     values: dict[str, Any] = {}
+    if documented_file is not None:
+        values = load_documented(folder, documented_file)
     path = file or folder / SETTINGS_FILE
     if file is not None or path.exists():
-        _merge(values, _from_file(path), str(path))
+        _merge(values, read_yaml(path), str(path))
     for variable, setting in _variables(documented or {}).items():
         text = environment.get(variable, "")
         if text:
@@ -78,6 +83,21 @@ def load_settings(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     _merge(values, given, "the command line")
     return _absolute(folder, msgspec.convert(values, Settings, strict=False))
+
+
+def load_documented(folder: Path, file: SettingsFile) -> dict[str, Any]:
+    """Return what a documented file in an app's ``folder`` sets, by setting.
+
+    Raises
+    ------
+    SettingsError
+        When a key is unknown or its value cannot be used; the message names file and key.
+    """
+    values: dict[str, Any] = {}
+    for entry in file.read(folder):
+        source = f"{folder / file.path}, {entry.key}"
+        _merge(values, _nested(entry.setting, entry.value), source)
+    return values
 
 
 def _variables(documented: Mapping[str, str]) -> dict[str, str]:
@@ -104,17 +124,6 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
         return {dotted: value}
     name, _, key = dotted.removeprefix("models.").rpartition(".")
     return {"models": {name: {key: value}}}
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingsError(f"{path} cannot be read as YAML: {reason}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path} holds no settings", advice="write one `name: value` a line")
-    return values
 
 
 def _merge(values: dict[str, Any], new: Mapping[str, Any], source: str) -> None:

@@ -21,14 +21,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
 
-from greenroom import app as apps
 from greenroom import pages
 from greenroom.admission import Admission
 from greenroom.callers import Access
 from greenroom.docs_pages import describe, docs_routes
+from greenroom.endpoints import Call
+from greenroom.endpoints import Endpoint as OwnEndpoint
 from greenroom.error_replies import HttpRefusal, error_reply
 from greenroom.errors import NotServing, VersionError
+from greenroom.headers import require_json
 from greenroom.inference import LoadedGeneration
+from greenroom.messages import read_body
 from greenroom.openapi import Operation
 from greenroom.page_schemas import page_schema
 from greenroom.pages import Page, TextPage
@@ -72,8 +75,10 @@ class Site:
         ``Accept -> text and content type`` of the server's metrics; called in a thread.
     first_use : callable
         Loads a model that is not in memory.
-    routes : sequence of greenroom.Route
+    own : sequence of Endpoint
         The app's own pages; they may take the place of ``/``, ``/health`` and ``/model/info``.
+    max_body_bytes : int
+        The largest body that is read.
     admission : Admission
         Lets callers in, each page by its own scope.
     secured : bool
@@ -91,7 +96,8 @@ class Site:
         reload: Callable[[], Awaitable[Status]],
         metrics: Callable[[str], tuple[bytes, str]],
         first_use: FirstUse,
-        routes: Sequence[apps.Route],
+        own: Sequence[OwnEndpoint],
+        max_body_bytes: int,
         admission: Admission,
         secured: bool,
         lifespan: Lifespan,
@@ -105,9 +111,10 @@ class Site:
         self._write_metrics = metrics
         self._first_use = first_use
         self._described: tuple[tuple[int, frozenset[str]], bytes] | None = None
-        own = [Endpoint(_own_operation(route), _own_view(route, status)) for route in routes]
         taken = {(one.operation.method, one.operation.path) for one in own}
-        self._endpoints: Final = own + [
+        self._endpoints: Final = [
+            *(Endpoint(one.operation, _own_view(one, max_body_bytes)) for one in own)
+        ] + [
             endpoint
             for endpoint in self._fixed()
             if (endpoint.operation.method, endpoint.operation.path) not in taken
@@ -346,22 +353,27 @@ _UNRELOADED: Final = {
 }
 
 
-def _own_operation(route: apps.Route) -> Operation:
-    return Operation(
-        method=route.method,
-        path=route.path,
-        scope=route.scope,
-        tag="app",
-        summary=route.summary or "The app's own.",
-        statuses={500: "The app's view failed; the log says more."},
-    )
+def _own_view(endpoint: OwnEndpoint, max_body_bytes: int) -> View:
+    """Return the view of an app's endpoint: what it asks of the request, and its page."""
 
-
-def _own_view(route: apps.Route, status: Callable[[], Status]) -> View:
-    async def view(_: Request) -> Page:
-        return Page(route.view(status()))
+    async def view(request: Request) -> Page:
+        body = b""
+        if endpoint.operation.body is not None:
+            body = await _read(request, max_body_bytes)
+        caller = request.scope["visit"].caller
+        return await endpoint.answer(Call(request.path_params, body, caller))
 
     return view
+
+
+async def _read(request: Request, max_body_bytes: int) -> bytes:
+    headers = dict(request.scope["headers"])
+    body = await read_body(headers, request.receive, max_body_bytes)
+    if body is None:
+        raise HttpRefusal(400, "the caller went away before the body was there")
+    if body:
+        require_json(headers)
+    return body
 
 
 def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

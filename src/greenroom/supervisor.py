@@ -14,19 +14,23 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from greenroom import __version__
+from greenroom.background import in_background
 from greenroom.callers import require_tokens
 from greenroom.control import Answer, Ask, CommittedGeneration, WorkerSetup
+from greenroom.errands import Done, Errand, Reload, Reloaded, VersionMoved
 from greenroom.errors import GreenroomError, ProcessError
 from greenroom.following import Follower
 from greenroom.instruments import SupervisorInstruments
 from greenroom.listening import listen, refuse_open
 from greenroom.pursuit import Pursuit
+from greenroom.registry_errands import RegistryErrands
 from greenroom.rolling_restart import RollingRestart
 from greenroom.rollout import Rollout
 from greenroom.server_record import ServerRecord
@@ -65,6 +69,8 @@ class Supervisor:
     registry_starts : callable
         Whether someone here is still starting the registry: until it answers, or this is over,
         its state is shown as ``starting`` instead of ``unavailable``.
+    registry_errands : RegistryErrands, optional
+        Does what callers ask of the registry; None where they cannot.
     home : Path, optional
         Where a :class:`greenroom.server_record.ServerRecord` says that the server runs.
 
@@ -85,6 +91,7 @@ class Supervisor:
         on_log: Callable[[str], None] = log.info,
         command: Sequence[str] = COMMAND,
         registry_starts: Callable[[], bool] = lambda: False,
+        registry_errands: RegistryErrands | None = None,
         home: Path | None = None,
     ) -> None:
         self.settings = settings
@@ -122,6 +129,7 @@ class Supervisor:
             registry_starts=registry_starts,
             on_registry_answer=self._instruments.registry_answered,
         )
+        self._registry_errands = registry_errands
         self._home = home
         self._record: ServerRecord | None = None
         self._restart = RollingRestart(
@@ -269,18 +277,27 @@ class Supervisor:
 
     async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
         try:
-            if ask.action != "reload":
-                raise ProcessError(f"there is no action {ask.action!r}")  # noqa: TRY301
-            answer = Answer(ask.ask_id, await self.reload())
+            answer = Answer(ask.ask_id, await self._carry_out(ask.errand))
         except GreenroomError as error:
             answer = _refusal(ask, error)
         except asyncio.CancelledError:
             worker.send(_refusal(ask, _STOPPING))
             raise
         except Exception as error:
-            log.exception("the registry could not be followed")
-            answer = _refusal(ask, ProcessError(f"the reload failed: {type(error).__name__}"))
+            log.exception("an errand failed")
+            problem = f"what was asked for failed: {type(error).__name__}"
+            answer = _refusal(ask, ProcessError(problem))
         worker.send(answer)
+
+    async def _carry_out(self, errand: Errand) -> Done:
+        if isinstance(errand, Reload):
+            return Reloaded(await self.reload())
+        if self._registry_errands is None:
+            raise ProcessError("this server does not manage the registry")
+        outcome = await in_background(partial(self._registry_errands.run, errand))
+        if isinstance(outcome, VersionMoved):
+            self._pursuit.show_stages(outcome.name, outcome.latest_versions)
+        return outcome
 
     def _count_workers(self) -> None:
         living = self._rollout.crew.living.values()

@@ -34,6 +34,7 @@ from greenroom.settings import ModelSettings, Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from greenroom.registry_errands import RegistryErrands
     from greenroom.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
@@ -131,8 +132,21 @@ def build_supervisor(
         on_event=on_event,
         on_log=on_log,
         registry_starts=registry_starts,
+        registry_errands=_registry_errands(settings, app),
         home=Path(settings.home),
     )
+
+
+def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | None:
+    """Return what does errands to the registry, where an app has routes for them."""
+    from greenroom.registry_errands import RegistryErrands
+    from greenroom.transitions import Judge
+
+    if app is None or app.management is None:
+        return None
+    gated = app.models if app.management.gated else ()
+    judges = {model.name: Judge(model.gate, model.task) for model in gated}
+    return RegistryErrands(build_registry(settings), app_targets(app, settings), judges)
 
 
 def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
@@ -252,6 +266,7 @@ def worker() -> ASGIApp:
         app=app,
         settings=setup.settings,
         reload=membership.reload,
+        ask=membership.ask,
         first_use=first_use.loaded if first_use else None,
         lifespan=membership.session,
         instruments=instruments,

@@ -46,7 +46,11 @@ def open_project(text: str, *, config: Path | None = None, **options: Any) -> Pr
     folder = find_app(text)
     app = load_app(folder)
     settings = load_settings(
-        folder, documented=app.environment, options=options, file=_absolute(config)
+        folder,
+        documented=app.environment,
+        documented_file=app.settings_file,
+        options=options,
+        file=_absolute(config),
     )
     return Project(folder, settings, app)
 

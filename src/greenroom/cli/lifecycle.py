@@ -97,12 +97,15 @@ def rollback(name: str, version: str | None, target: str, app: str, config: Path
     _show(result)
 
 
-@click.command(short_help="Show promotions, refusals and rollbacks.")
+@click.command(short_help="Show what was promoted, refused or moved.")
 @click.argument("name")
 @app_option
 @config_option
 def history(name: str, app: str, config: Path | None) -> None:
-    """Show each promotion, refusal and rollback of the registered model NAME, oldest first."""
+    """Show what happened to the registered model NAME, oldest first.
+
+    Promotions, refusals, rollbacks, transitions, and what somebody moved elsewhere.
+    """
     from greenroom.promotion import history as history_of
     from greenroom.wiring import build_registry
 

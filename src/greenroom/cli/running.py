@@ -23,7 +23,7 @@ from greenroom.cli.context import (
     open_settings,
 )
 from greenroom.cli.registered import read_schema, require_registered, split_name
-from greenroom.cli.terminal import note, print_error, progress, table
+from greenroom.cli.terminal import note, print_error, progress, show_log, table
 from greenroom.errors import AppError, GreenroomError, ProcessError, SettingsError
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ def up(app: str, config: Path | None, **options: Any) -> None:
 
 
 async def _serve(project: Project, supervisor: Supervisor) -> None:
+    show_log(project.settings.log_level)
     served = asyncio.create_task(supervisor.run())
     ready = asyncio.create_task(supervisor.ready.wait())
     await asyncio.wait({served, ready}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,6 +7,7 @@ error.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -35,6 +36,30 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """Print a line about what is going on."""
     err.print(escape(text), style="dim" if err.is_terminal else "")
+
+
+class _Notes(logging.Handler):
+    """Prints what is logged as a note."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record: how bad, where, what; and the traceback, where there is one."""
+        note(self.format(record))
+
+
+def show_log(level: str) -> None:
+    """Print what this process logs from now on, where it is at least so bad.
+
+    Parameters
+    ----------
+    level : {"DEBUG", "INFO", "WARNING", "ERROR"}
+        With ``DEBUG`` each call to MLflow is a line.
+    """
+    handler = _Notes()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("greenroom")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(level)
 
 
 def print_error(message: str, details: Sequence[str] = ()) -> None:

@@ -1,0 +1,64 @@
+"""Endpoints of an app's own, beside the server's pages: what each is for, and what answers it.
+
+No web framework here: a call comes as its parts, and a page goes back. Routing, letting callers in
+and writing the page is :mod:`greenroom.site`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from greenroom.app import Route
+from greenroom.openapi import Operation
+from greenroom.pages import Page
+from greenroom.status import Status
+
+__all__ = ["Action", "Call", "Endpoint", "route_endpoint"]
+
+
+class Call(NamedTuple):
+    """A request that was let in.
+
+    Parameters
+    ----------
+    parameters : mapping of str to str
+        What stands in the path.
+    body : bytes
+        The whole body; of a GET, nothing.
+    caller : str
+        The name of the caller's token; empty where nobody is asked for one.
+    """
+
+    parameters: Mapping[str, str]
+    body: bytes = b""
+    caller: str = ""
+
+
+Action: TypeAlias = Callable[[Call], Awaitable[Page]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path and what answers there."""
+
+    operation: Operation
+    answer: Action = field(repr=False)
+
+
+def route_endpoint(route: Route, status: Callable[[], Status]) -> Endpoint:
+    """Return the endpoint of a view of the server's status."""
+    operation = Operation(
+        method=route.method,
+        path=route.path,
+        scope=route.scope,
+        tag="app",
+        summary=route.summary or "The app's own.",
+        statuses={500: "The app's view failed; the log says more."},
+    )
+
+    async def answer(_: Call) -> Page:
+        return Page(route.view(status()))
+
+    return Endpoint(operation, answer)
