@@ -214,7 +214,7 @@ def _records_problems(name: str, column: Column, rows: list[Any]) -> Iterator[tu
         if not isinstance(row, _Object):
             yield f"{name}[{place}]", "is not an object with fields"
             continue
-        for field, problem in _row_problems(row, fields):
+        for field, problem in field_problems(row, fields):
             yield f"{name}[{place}].{field}", problem
 
 
