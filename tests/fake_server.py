@@ -130,8 +130,12 @@ async def serving(
     registry_starts: Callable[[], bool] = lambda: False,
     registry_errands: RegistryErrands | None = None,
     home: Path | None = None,
+    train: Sequence[str] = (),
+    reread: Callable[[], Settings] | None = None,
     **settings: object,
 ) -> AsyncIterator[Server]:
+    if home is not None:
+        settings["home"] = str(home)
     defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
     supervisor = Supervisor(
         settings=Settings(**{**defaults, **settings}),
@@ -144,6 +148,8 @@ async def serving(
         registry_starts=registry_starts,
         registry_errands=registry_errands,
         home=home,
+        train=train,
+        reread=reread,
     )
     server = Server(supervisor, follower)
     running = asyncio.create_task(supervisor.run())

@@ -48,7 +48,7 @@ def holdout(n_wrong: int, keys: range = range(200)) -> HoldOut:
 
 
 @functools.cache
-def right(n_wrong: int) -> dict[str, bytes]:
+def right(n_wrong: int, *, trial: bool = False) -> dict[str, bytes]:
     """The files of a version that gets so many of its 200 held-out rows wrong."""
     data = Data(name="d", source="d.csv", dataset_hash="d1", content_hash="c1", n_rows=1000)
     manifest = Manifest(
@@ -66,6 +66,7 @@ def right(n_wrong: int) -> dict[str, bytes]:
         data=data,
         code=Code(code_hash="x", files={}),
         environment=Environment(python="3.11", packages={}),
+        trial=trial,
     )
     with TemporaryDirectory() as made:
         folder = Path(made)

@@ -389,3 +389,25 @@ def test_status_is_one_line_where_no_server_answers_or_another_one(call):
         status, _, errors = call("status", "--url", gone)
         assert (status, len(_lines(errors))) == (1, 1)
         assert "no server answers" in errors
+
+
+def test_candidates_and_data_belong_to_one_model_that_is_named(call, tmp_path):
+    """The report file says what the error line says."""
+    write_app(tmp_path / "app", "one")
+    file = tmp_path / "app" / "app.py"
+    text = file.read_text().replace(
+        "app = App(",
+        "from dataclasses import replace\n\n\ndef twice(app):\n"
+        '    other = replace(app.model(), name="two", route="/two")\n'
+        "    return replace(app, models=(*app.models, other))\n\n\napp = twice(App(",
+        1,
+    )
+    file.write_text(text.rstrip() + ")\n")
+
+    for option in ("--candidates=tree", "--dataset=data/rows.csv"):
+        status, _, errors = call("train", "app", option, "--progress-file=report.json")
+        assert status == 1
+        assert "has several models; name one of one, two" in errors
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert (report["state"], report["error"]) == ("failed", "AppError")
+        assert "has several models; name one of one, two" in report["problem"]

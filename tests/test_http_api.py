@@ -5,17 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fake_registry import FakeRegistry
-from greenroom import Management
+from greenroom import Management, TrainingPlan
 from greenroom.deployments import Target
+from greenroom.errands import BeginTraining, TrainingJob
+from greenroom.job import Job, JobOrder
+from greenroom.job_store import JobStore
+from greenroom.jobs import underway
 from greenroom.protocol_endpoints import ENDPOINTS
 from greenroom.registry_errands import RegistryErrands
 from greenroom.selector import Selector
+from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
+from greenroom.training_report import TrainedModel, TrainingReport
 from greenroom.transitions import transition
 from servers import FakeServer, nothing_served, served, with_status
 from test_serving import an_app
@@ -23,6 +33,7 @@ from test_serving import an_app
 PAGE = Path(__file__).parents[1] / "docs" / "http-api.md"
 _SECTION = re.compile(r"^### (?P<method>GET|POST) (?P<path>/\S*?)(?P<when>, .*)?$", re.MULTILINE)
 _BLOCK = re.compile(r"^```json ?(?P<status>\d*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MADE_ANEW = {
     "prediction_id",
     "timestamp",
@@ -60,7 +71,80 @@ def managed():
     return FakeServer([served()], app=app, errands=RegistryErrands(registry, (target,)))
 
 
+def document_route():
+    """Return the route that the page declares."""
+    text = PAGE.read_text(encoding="utf-8")
+    (block,) = [one for one in _PYTHON.findall(text) if "TrainingRoute(" in one]
+    made = {}
+    exec(block.replace("TrainingRoute(\n", "route = TrainingRoute(\n"), made)
+    return made["route"]
+
+
+class Trainer:
+    """Has one training begun that is over at once, or that runs already."""
+
+    def __init__(self, running=False):
+        folder = tempfile.mkdtemp(prefix="greenroom-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        self.store = JobStore(Path(folder))
+        self.began = Job(
+            id="20261121T100000Z-0a1b2c",
+            order=JobOrder(
+                plan=TrainingPlan(model="credit"),
+                request={"model_type": "forest"},
+                who="POST /train",
+            ),
+            began_at="2026-11-21T10:00:00.000Z",
+            report=TrainingReport(doing="cross-validating forest", share=0.4),
+        )
+        self.running = running
+        if running:
+            self.store.write(self.began)
+
+    def run(self, errand):
+        if isinstance(errand, BeginTraining):
+            if self.running:
+                raise underway(self.began)
+            job = msgspec.structs.replace(self.began, order=errand.order, report=TrainingReport())
+            self.store.write(job)
+            return TrainingJob(job)
+        job = self.store.read(errand.job_id)
+        trained = TrainedModel(
+            model="credit",
+            outcome="refused",
+            version="4",
+            run_id="r4",
+            run_url="http://mlflow:5000/#/experiments/1/runs/r4",
+            candidate="boosting",
+            metrics={"roc_auc": 0.84},
+            reasons=(
+                "credit version 4 is not promoted: it was trained as a trial, "
+                "and version 3 was trained in full",
+            ),
+            dataset="loans.csv",
+            n_rows=1000,
+            trial=True,
+        )
+        return TrainingJob(
+            msgspec.structs.replace(
+                job,
+                state="done",
+                ended_at="2026-11-21T10:00:21.000Z",
+                report=TrainingReport(state="done", models=(trained,)),
+            )
+        )
+
+
+def trainable(running):
+    trainer = Trainer(running)
+    app = dataclasses.replace(an_app(), training=document_route())
+    home = str(trainer.store.folder("x").parents[1])
+    return FakeServer([served()], app=app, errands=trainer, settings=Settings(home=home))
+
+
 def server(when):
+    if when and when.startswith(", where training is declared"):
+        return trainable(when.endswith("with another one running"))
     if when == ", with nothing in Production":
         return FakeServer([nothing_served()])
     if when == ", where an app declares it":

@@ -423,3 +423,25 @@ def test_promotion_refusal_and_rollback_in_a_real_registry(real):
     registry.transition(name, "3", "Production", archive_existing=True)
     assert history(registry, name)[-1].action == "move"
     assert INTENT_TAG not in registry.registered_model(name).tags
+
+
+def test_a_trial_is_judged_by_the_minimum_and_only_beside_other_trials(registry):
+    for n_wrong, trial in ((60, True), (50, True), (70, False), (0, True)):
+        registry.add(NAME, right(n_wrong, trial=trial))
+
+    assert go(registry, "1").judgement.independence == "no champion"
+    assert go(registry, "2").judgement.compared_with == "1"
+    in_full = go(registry, "3").judgement
+    assert (in_full.compared_with, in_full.decision.champion) == ("", None)
+    with pytest.raises(PromotionRefused, match="a trial, and version 3 was trained in full"):
+        go(registry, "4")
+    assert names(registry) == ["3"]
+
+
+def test_a_trial_does_not_take_the_place_of_a_version_that_nobody_knows(registry):
+    registry.add(NAME, {"MLmodel": b""})
+    registry.add(NAME, right(0, trial=True))
+    go(registry, "1", gate=None)
+
+    with pytest.raises(PromotionRefused, match="a trial"):
+        go(registry, "2", evidence=lambda version: holdout(100))

@@ -188,3 +188,15 @@ def test_the_tokens_file_is_in_the_home_folder_and_certificates_in_the_apps(tmp_
     elsewhere = read(tmp_path, options={"tokens_file": "/run/secrets/tokens.json"})
     assert elsewhere.tokens_file == "/run/secrets/tokens.json"
     assert read(tmp_path).ssl_certfile == ""
+
+
+@pytest.mark.parametrize("text", ["prod", "PROD", "Prod"])
+def test_a_word_of_a_setting_may_be_in_capitals_in_a_variable(tmp_path, text):
+    given = {"ENV": text, "GREENROOM_LOG_LEVEL": "debug"}
+    settings = read(tmp_path, documented={"ENV": "environment"}, environment=given)
+    assert (settings.environment, settings.log_level) == ("prod", "DEBUG")
+
+
+def test_a_word_that_a_setting_does_not_have_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="ENV: Invalid enum value 'test'"):
+        read(tmp_path, documented={"ENV": "environment"}, environment={"ENV": "test"})

@@ -225,6 +225,16 @@ def test_https_is_served_with_the_given_certificate_and_with_the_renewed_one(
             {"host": "0.0.0.0", "auth": "tokens", "development_tokens": ("dev:predict:test",)},
             "development_tokens are set and 0.0.0.0 can be reached",
         ),
+        ({"environment": "prod", "allow_open": True}, "auth is none, and the environment is prod"),
+        (
+            {
+                "environment": "prod",
+                "auth": "tokens",
+                "development_tokens": ("dev:predict:test",),
+                "allow_open": True,
+            },
+            "development_tokens are set, and the environment is prod",
+        ),
         ({"auth": "tokens", "tokens": ("shop:predict:plain",)}, "is not the SHA-256"),
         ({"ssl_certfile": "/nowhere.crt"}, "ssl_keyfile is not set"),
         (
@@ -252,6 +262,7 @@ def test_a_server_that_is_not_safe_to_start_is_not_started(
         {"host": "0.0.0.0", "allow_open": True},
         {"auth": "tokens", "development_tokens": ("dev:predict:test-token",)},
         {"host": "0.0.0.0", "auth": "tokens", "tokens": (f"shop:predict:{'0' * 64}",)},
+        {"environment": "prod", "auth": "tokens", "tokens": (f"shop:predict:{'0' * 64}",)},
         {
             "host": "0.0.0.0",
             "auth": "tokens",

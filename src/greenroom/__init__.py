@@ -12,6 +12,7 @@ from greenroom.settings_file import SettingsFile
 from greenroom.split import Split
 from greenroom.status import Status
 from greenroom.task import anomaly, classification, forecast, regression
+from greenroom.training_route import TrainingPlan, TrainingRoute
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,8 @@ __all__ = [
     "SettingsFile",
     "Split",
     "Status",
+    "TrainingPlan",
+    "TrainingRoute",
     "anomaly",
     "classification",
     "forecast",

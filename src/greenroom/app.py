@@ -18,6 +18,7 @@ from greenroom.management import Management
 from greenroom.model import NAME, PATH, Model
 from greenroom.settings_file import SettingsFile
 from greenroom.status import Status
+from greenroom.training_route import TrainingRoute
 
 RESERVED_PATHS: Final = ("/live", "/ready", "/docs", "/redoc", "/openapi.json", "/metrics")
 
@@ -85,6 +86,8 @@ class App:
         What the names of the app's own Prometheus metrics begin with.
     retrain : {"always", "when changed"}
         Whether training makes a new version when data, code and settings are as they were.
+    training : TrainingRoute, optional
+        Where training is asked for over HTTP; default: nowhere.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class App:
     management: Management | None = None
     metrics_prefix: str = "greenroom"
     retrain: Literal["always", "when changed"] = "always"
+    training: TrainingRoute | None = None
 
     def __post_init__(self) -> None:
         models = tuple(self.models)
@@ -133,6 +137,7 @@ class App:
         paths = [model.route for model in self.models if model.route]
         paths += [route.path for route in self.routes]
         paths += self.management.paths if self.management else ()
+        paths += [self.training.path] if self.training else []
         yield from _doubles("route", paths)
         for path in paths:
             if path in RESERVED_PATHS:

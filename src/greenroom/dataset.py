@@ -26,7 +26,7 @@ from greenroom.errors import DataError, DataMissing
 from greenroom.fingerprint import content_hash, file_digest
 from greenroom.model import Model
 from greenroom.progress import OnProgress, silent
-from greenroom.schema import Column, Columns
+from greenroom.schema import Column, Columns, take
 from greenroom.table_files import Places, read_table
 
 LABEL_TASKS: Final = frozenset({"classification", "anomaly"})
@@ -61,6 +61,8 @@ class Dataset:
         Whether the data are a stand-in.
     context : Columns
         What ``model.context`` made of the data; empty without one.
+    n_available : int
+        How many rows the source has, where only some were drawn; else 0.
     """
 
     name: str
@@ -73,10 +75,16 @@ class Dataset:
     ignored: tuple[str, ...] = ()
     generated: bool = False
     context: Columns = field(default_factory=dict)
+    n_available: int = 0
 
 
 def load_dataset(
-    model: Model, folder: Path, *, generated: bool = False, on_progress: OnProgress = silent
+    model: Model,
+    folder: Path,
+    *,
+    rows: int = 0,
+    generated: bool = False,
+    on_progress: OnProgress = silent,
 ) -> Dataset:
     """Read a model's data, check them, and take their fingerprints.
 
@@ -86,6 +94,8 @@ def load_dataset(
         Says where the data are and which columns they have.
     folder : Path
         The app's folder, which a path in ``model.dataset`` is relative to.
+    rows : int
+        How many rows are drawn, by the model's seed and in the order of the source; 0: all.
     generated : bool
         Whether ``model.generated`` may stand in for a file that is not there.
     on_progress : callable
@@ -99,16 +109,16 @@ def load_dataset(
         When the file cannot be read, or its rows do not fit the columns: every problem at once.
     """
     if not isinstance(model.dataset, str):
-        return _checked(model, _called(model), on_progress)
+        return _checked(model, _called(model), rows, on_progress)
     on_progress(f"reading {model.dataset}", None)
     try:
         data = _read_bytes(model.dataset, folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         if generated and model.generated is not None:
             on_progress("generating data", None)
-            return _checked(model, _generated(model), on_progress)
+            return _checked(model, _generated(model), rows, on_progress)
         raise _missing(model, folder) from error
-    return _checked(model, _parsed(model, data), on_progress)
+    return _checked(model, _parsed(model, data), rows, on_progress)
 
 
 def require_dataset(model: Model, folder: Path, *, generated: bool = False) -> None:
@@ -144,7 +154,7 @@ class _Source:
     generated: bool = False
 
 
-def _checked(model: Model, found: _Source, on_progress: OnProgress) -> Dataset:
+def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -> Dataset:
     """Cast every column, then either raise one error about all of them, or fingerprint."""
     context = _context(model, found)
     if model.rows is not None:
@@ -168,8 +178,13 @@ def _checked(model: Model, found: _Source, on_progress: OnProgress) -> Dataset:
             f"dataset {found.source} does not fit model {model.name!r}: {'; '.join(problems)}",
             advice="correct the data, or the model's columns in the app",
         )
+    n_available = len(next(iter(columns.values())))
+    if 0 < rows < n_available:
+        drawn = np.sort(np.random.default_rng(model.seed).choice(n_available, rows, replace=False))
+        columns, target = take(columns, drawn), None if target is None else target[drawn]
     on_progress("fingerprinting", None)
     digest = _content(model, columns, target, context)
+    n_rows = len(next(iter(columns.values())))
     return Dataset(
         name=found.name,
         source=found.source,
@@ -177,10 +192,11 @@ def _checked(model: Model, found: _Source, on_progress: OnProgress) -> Dataset:
         target=target,
         dataset_hash=found.dataset_hash or digest,
         content_hash=digest,
-        n_rows=len(next(iter(columns.values()))),
+        n_rows=n_rows,
         ignored=found.ignored,
         generated=found.generated,
         context=context,
+        n_available=n_available if n_available != n_rows else 0,
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from greenroom.app import Route
 from greenroom.openapi import Operation
-from greenroom.pages import Page
+from greenroom.pages import Later, Page
 from greenroom.status import Status
 
 __all__ = ["Action", "Call", "Endpoint", "route_endpoint"]
@@ -29,14 +30,20 @@ class Call(NamedTuple):
         The whole body; of a GET, nothing.
     caller : str
         The name of the caller's token; empty where nobody is asked for one.
+    query : mapping of str to str
+        What stands in the address behind the path.
+    gone : callable, optional
+        Returns when the caller does not listen any more; for an answer that takes long.
     """
 
     parameters: Mapping[str, str]
     body: bytes = b""
     caller: str = ""
+    query: Mapping[str, str] = MappingProxyType({})
+    gone: Callable[[], Awaitable[None]] | None = None
 
 
-Action: TypeAlias = Callable[[Call], Awaitable[Page]]
+Action: TypeAlias = Callable[[Call], Awaitable[Page | Later]]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Errands: what a worker asks of the supervisor on behalf of a caller, and what comes of it.
 
 Plain values that go over the control channel (:mod:`greenroom.control`). Reloading is
-:mod:`greenroom.pursuit`'s business, what concerns the registry :mod:`greenroom.registry_errands`'s.
+:mod:`greenroom.pursuit`'s business, what concerns the registry
+:mod:`greenroom.registry_errands`'s, and training :mod:`greenroom.jobs`'s.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from greenroom.history import Record
+from greenroom.job import Job, JobOrder
 from greenroom.registered import ModelVersion, RegisteredModel
 from greenroom.status import Status
 
@@ -75,5 +77,25 @@ class VersionMoved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     latest_versions: dict[str, str]
 
 
-Errand: TypeAlias = Reload | ListModels | DescribeModel | MoveVersion
-Done: TypeAlias = Reloaded | ModelsListed | ModelDescribed | VersionMoved
+class BeginTraining(msgspec.Struct, frozen=True, tag=True):
+    """Begin a training, and answer when its process runs."""
+
+    order: JobOrder
+
+
+class AwaitTraining(msgspec.Struct, frozen=True, tag=True):
+    """Answer when a training is over, or when the worker that asks is to leave."""
+
+    job_id: str
+
+
+class TrainingJob(msgspec.Struct, frozen=True, tag=True):
+    """A training as it is now."""
+
+    job: Job
+
+
+Errand: TypeAlias = (
+    Reload | ListModels | DescribeModel | MoveVersion | BeginTraining | AwaitTraining
+)
+Done: TypeAlias = Reloaded | ModelsListed | ModelDescribed | VersionMoved | TrainingJob

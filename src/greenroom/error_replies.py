@@ -35,6 +35,7 @@ from greenroom.errors import (
     RequestInvalid,
     TooBusy,
     TookTooLong,
+    TrainingUnderway,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ _STATUSES: Final[tuple[tuple[type[GreenroomError], int], ...]] = (
     (NotAllowed, 403),
     (TooBusy, 503),
     (TookTooLong, 504),
+    (TrainingUnderway, 409),
     (RegistryUnavailable, 503),
     (NotInRegistry, 404),
     (RegistryError, 502),

@@ -32,6 +32,7 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     │   └── NotAllowed          its token is known and has not the scope
     ├── TooBusy                 as many requests as may be are being answered
     ├── TookTooLong             an answer was not there in time
+    ├── TrainingUnderway        a training runs already, and one runs at a time
     └── ProcessError            a child process, a port or a folder stands in the way
 """
 
@@ -68,6 +69,7 @@ __all__ = [
     "SettingsError",
     "TooBusy",
     "TookTooLong",
+    "TrainingUnderway",
     "VersionCorrupt",
     "VersionError",
     "VersionUnloadable",
@@ -263,6 +265,10 @@ class TooBusy(GreenroomError):
 
 class TookTooLong(GreenroomError):
     """An answer was not there in time."""
+
+
+class TrainingUnderway(GreenroomError):
+    """A training was asked for over HTTP, and another one runs; the message names it."""
 
 
 class ProcessError(GreenroomError):

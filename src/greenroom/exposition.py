@@ -36,6 +36,7 @@ from greenroom.instruments import (
     REGISTRY,
     RESTARTS,
     SWAPS,
+    TRAININGS,
     WORKERS,
     Process,
     Totals,
@@ -235,6 +236,12 @@ def _server(totals: Totals, status: Status) -> Iterator[Metric]:
         "Workers that ended by themselves and were started again.",
         (),
         [((), (totals.number(RESTARTS),))],
+    )
+    yield _counter(
+        f"{OWN_PREFIX}_training_jobs",
+        "Trainings that were asked for over HTTP and are over, by how they ended.",
+        ("state",),
+        totals.named(TRAININGS),
     )
 
 

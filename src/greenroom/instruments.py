@@ -61,6 +61,7 @@ BATCHES: Final = "batches"
 LOADS: Final = "loads"
 SWAPS: Final = "swaps"
 RESTARTS: Final = "restarts"
+TRAININGS: Final = "trainings"
 WORKERS: Final = "workers"
 REGISTRY: Final = "registry"
 
@@ -203,6 +204,9 @@ class SupervisorInstruments:
         self._taken: set[int] = set()
         self._workers = self._own.series(WORKERS, (), 1)
         self._restarted = adder(self._own.series(RESTARTS, (), 1))
+        self._trainings = {
+            state: adder(self._own.series(TRAININGS, (state,), 1)) for state in ("done", "failed")
+        }
         self._registry = self._own.series(REGISTRY, (), 1)
 
     def take_seat(self) -> int:
@@ -225,6 +229,10 @@ class SupervisorInstruments:
     def restarted(self) -> None:
         """Count a worker that is started in the place of one that failed."""
         self._restarted(1.0)
+
+    def training_ended(self, state: str) -> None:
+        """Count a training that was asked for over HTTP, by how it ended."""
+        self._trainings[state](1.0)
 
     def working(self, n_workers: int) -> None:
         """Note how many workers accept connections."""

@@ -123,6 +123,7 @@ def judge(
     gate: Gate,
     task: Task,
     version: str = "",
+    trial: bool = False,
     evidence: Evidence | None = None,
 ) -> Judgement:
     """Judge a challenger against what ``gate.against`` (by default ``selector``) names now.
@@ -133,6 +134,9 @@ def judge(
         Its held-out predictions; None where it carries none.
     version : str
         Its version, where it is registered already: it is not compared with itself.
+    trial : bool
+        Whether it was trained as a trial: then it is refused where the champion is none. One that
+        was trained in full is judged by the minimum alone where the champion is a trial.
     evidence : callable, optional
         Asked for a champion that carries no evidence: its predictions on the challenger's held-out
         rows, or None. What was held out from its training, nobody can say.
@@ -148,9 +152,16 @@ def judge(
         return _unjudged(gate, "the candidate carries no held-out predictions", against)
     if champion is None:
         return compare(gate, task, challenger, None)
-    held_out = gather(registry, name, champion.version)
-    if held_out is not None:
-        return compare(gate, task, challenger, held_out, compared_with=against)
+    carried = read_carried(registry, champion)
+    champion_is_trial = carried is not None and carried.manifest.trial
+    if champion_is_trial and not trial:
+        return compare(gate, task, challenger, None)
+    if trial and not champion_is_trial:
+        return _unjudged(
+            gate, f"it was trained as a trial, and version {against} was trained in full", against
+        )
+    if carried is not None:
+        return compare(gate, task, challenger, carried.holdout, compared_with=against)
     given = evidence(champion) if evidence else None
     if given is None:
         return _unjudged(

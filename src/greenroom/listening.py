@@ -16,7 +16,8 @@ BACKLOG: Final = 2048
 def refuse_open(settings: Settings) -> None:
     """Refuse to let other machines in without asking who they are, unless that is wanted.
 
-    A token that stands in the settings in plain text keeps nobody out who has seen them.
+    A token that stands in the settings in plain text keeps nobody out who has seen them. In
+    production neither is ever wanted.
 
     Raises
     ------
@@ -28,6 +29,8 @@ def refuse_open(settings: Settings) -> None:
             "auth is none, so that nobody would be asked for the tokens that are set",
             advice="set GREENROOM_AUTH=tokens",
         )
+    if settings.environment == "prod":
+        _refuse_open_production(settings)
     if is_loopback(settings.host) or settings.allow_open:
         return
     where = f"{settings.host or 'every address'} can be reached by other machines"
@@ -42,6 +45,18 @@ def refuse_open(settings: Settings) -> None:
             f"development_tokens are set and {where}",
             advice="make tokens with `greenroom token add`, or set GREENROOM_ALLOW_OPEN=1 if that "
             "is meant",
+        )
+
+
+def _refuse_open_production(settings: Settings) -> None:
+    """Refuse what ``allow_open`` cannot allow."""
+    found = "auth is none" if settings.auth == "none" else ""
+    if settings.development_tokens:
+        found = "development_tokens are set"
+    if found:
+        raise SettingsError(
+            f"{found}, and the environment is prod: there every caller has a token of its own",
+            advice="set GREENROOM_AUTH=tokens and make tokens with `greenroom token add`",
         )
 
 

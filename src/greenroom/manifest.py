@@ -37,7 +37,11 @@ CONTEXT_FILE: Final = f"{FOLDER}/context.parquet"
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
-    """Which data a version was trained on."""
+    """Which data a version was trained on.
+
+    ``n_available`` is how many rows the source had, where only some were drawn. ``named`` says that
+    whoever asked for the training named the data, not the app.
+    """
 
     name: str
     source: str
@@ -45,6 +49,8 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     n_rows: int
     generated: bool = False
+    n_available: int = 0
+    named: bool = False
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     the names of the columns that enter the estimator, in order. ``classes`` are a classifier's.
     ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one.
     ``context`` are the columns of ``greenroom/context.parquet``, empty without one.
+    ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one. ``trial``
+    says that the version never takes the place of one that was trained in full.
     """
 
     format: int = FORMAT
@@ -100,6 +108,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     n_train: int = 0
     n_holdout: int = 0
     example: dict[str, Any] = {}
+    trial: bool = False
 
     @property
     def schema(self) -> Schema:

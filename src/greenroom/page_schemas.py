@@ -58,7 +58,36 @@ def _with_only_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], **_ONLY_MODEL}}
 
 
+_JOB: Final = _whole(
+    "Training",
+    job_id=_said(_TEXT, "By which it can be asked for."),
+    state={"enum": ["running", "done", "failed"]},
+    request=_said(_OBJECT, "What was asked for."),
+    who=_said(_TEXT, "Whose token asked for it, and where."),
+    began_at=_INSTANT,
+    ended_at=_INSTANT,
+    doing=_said(_TEXT, "What is being done, while it runs."),
+    share=_said({"type": ["number", "null"]}, "How much of that is done, 0 to 1, where known."),
+    problem=_said(_TEXT, "Why it failed."),
+    model_name=_said(_TEXT, "The app's name for the model."),
+    model_version=_said(_MAYBE_TEXT, "The version that was registered."),
+    outcome={
+        "enum": ["promoted", "registered", "refused", "unchanged", None],
+        "description": "Whether the version is selected now, or what became of it instead.",
+    },
+    reasons=_said(_TEXTS, "The gate's reasons, for or against."),
+    candidate=_said(_TEXT, "Which candidate was the best."),
+    metrics=_said(_OBJECT, "Its figures on the hold-out."),
+    run_id=_said(_TEXT, "The MLflow run."),
+    run_url=_said(_TEXT, "Where MLflow shows the run."),
+    dataset=_said(_TEXT, "What it was trained on."),
+    n_rows=_said(_NUMBER, "How many rows that had."),
+    trial=_said(_FLAG, "Whether the version never replaces one that was trained in full."),
+)
+
 _PAGES: Final[dict[str, dict[str, Any]]] = {
+    "job": _JOB,
+    "jobs": _whole("Trainings", jobs=_rows(_JOB)),
     "/": _with_only_model(
         _whole(
             "Basic health",

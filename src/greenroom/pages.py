@@ -8,7 +8,7 @@ is HTTP, are :mod:`greenroom.serving`'s business.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final, NamedTuple
@@ -24,6 +24,7 @@ from greenroom.status import ModelStatus, Status
 
 __all__ = [
     "GENERATED_DATA",
+    "Later",
     "Page",
     "TextPage",
     "health",
@@ -48,6 +49,12 @@ class Page(NamedTuple):
 
     document: Mapping[str, Any]
     status: int = 200
+
+
+class Later(NamedTuple):
+    """A page that takes long: whoever waits for it is not counted as being answered meanwhile."""
+
+    page: Callable[[], Awaitable[Page]]
 
 
 class TextPage(NamedTuple):

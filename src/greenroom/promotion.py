@@ -340,6 +340,7 @@ def _judge(
         gate=gate,
         task=task,
         version=chosen.version,
+        trial=carried is not None and carried.manifest.trial,
         evidence=evidence,
     )
     if carried is None:

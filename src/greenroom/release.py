@@ -6,6 +6,7 @@ other. Where the selector is ``latest``, registering is deploying: the gate then
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from greenroom.schema import take
 from greenroom.selector import Selector
 from greenroom.settings import ModelSettings, Settings
 from greenroom.training import Trained, register, train_model
+from greenroom.training_report import TrainedModel
+from greenroom.training_route import TrainingPlan
 
 Outcome = Literal["promoted", "registered", "refused", "unchanged"]
 
@@ -62,6 +65,7 @@ def train_and_release(
     registry: Registry,
     who: str,
     promotes: bool,
+    plan: TrainingPlan | None = None,
     on_progress: OnProgress = silent,
 ) -> Release:
     """Train a model, register it, and take it through the gate.
@@ -72,6 +76,8 @@ def train_and_release(
         Who the history names.
     promotes : bool
         Whether to go on to the gate, or to leave the version registered.
+    plan : TrainingPlan, optional
+        Which candidates are tried, on which data; default: as the model says.
 
     Notes
     -----
@@ -85,6 +91,7 @@ def train_and_release(
         name=where.name,
         settings=settings,
         registry=registry,
+        plan=plan,
         on_progress=on_progress,
     )
     if where.selector.kind == "latest":
@@ -123,6 +130,26 @@ def _promote(
     return Release(trained, "promoted", version, _reasons(promotion.judgement))
 
 
+def report_of(release: Release) -> TrainedModel:
+    """Return what a release says in a training's report."""
+    trained = release.trained
+    manifest, logged = trained.manifest, trained.logged
+    metrics = manifest.metrics if manifest else {}
+    return TrainedModel(
+        model=trained.model.name,
+        outcome=release.outcome,
+        version=release.version,
+        run_id=logged.run_id if logged else "",
+        run_url=trained.run_url,
+        candidate=manifest.candidate if manifest else "",
+        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+        reasons=release.reasons,
+        dataset=trained.dataset.name,
+        n_rows=trained.dataset.n_rows,
+        trial=manifest is not None and manifest.trial,
+    )
+
+
 def _reasons(judgement: Judgement | None) -> tuple[str, ...]:
     if judgement is None:
         return ()
@@ -143,6 +170,7 @@ def _release_latest(trained: Trained, where: Deployed, registry: Registry, who: 
         selector=where.selector,
         gate=trained.model.gate,
         task=trained.model.task,
+        trial=trained.manifest is not None and trained.manifest.trial,
         evidence=_foreign_evidence(registry, trained),
     )
     passed = judgement.decision.passed

@@ -8,7 +8,7 @@ predictions on the reference sample and on the hold-out. Choosing among candidat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -84,18 +84,25 @@ def reproduce(
         When the data are missing or do not fit the columns any more.
     """
     on_progress("reading the data", None)
-    generated = settings.generated or manifest.data.generated
-    dataset = load_dataset(model, folder, generated=generated, on_progress=on_progress)
+    data = manifest.data
+    model = replace(model, dataset=data.source) if data.named else model
+    dataset = load_dataset(
+        model,
+        folder,
+        rows=data.n_rows if data.n_available else 0,
+        generated=settings.generated or data.generated,
+        on_progress=on_progress,
+    )
     differences = [
         *_code_differences(manifest.code, record_code(folder)),
         *_environment_differences(manifest.environment, record_environment()),
     ]
     if dataset.content_hash != manifest.data.content_hash:
-        data = (
+        other = (
             f"data: content_hash is {dataset.content_hash}, version {version} was trained on "
             f"{manifest.data.content_hash}"
         )
-        return Reproduction(model.name, version, "data differ", (data, *differences), {})
+        return Reproduction(model.name, version, "data differ", (other, *differences), {})
     if dataset.dataset_hash != manifest.data.dataset_hash:
         differences.append(
             f"data: the file's bytes differ (dataset_hash {dataset.dataset_hash}, recorded "

@@ -12,6 +12,7 @@ workers take part in them like any others.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,7 @@ from greenroom.worker_process import WorkerProcess, plain
 log = logging.getLogger(__name__)
 
 _MARGIN_S: Final = 3.0
+_PAUSE_S: Final = 0.1
 
 
 class RollingRestart:
@@ -58,6 +60,12 @@ class RollingRestart:
         self._on_event = on_event
         self._show = show
         self._running = False
+
+    async def run_after_any(self) -> None:
+        """Renew every worker, after a restart that is going on already."""
+        while self._running:
+            await asyncio.sleep(_PAUSE_S)
+        await self.run()
 
     async def run(self) -> None:
         """Renew every worker; what goes wrong is told and shown, and nothing is raised."""

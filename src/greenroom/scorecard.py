@@ -30,6 +30,11 @@ class Scorecards:
     names : sequence of str
         The models, each of which needs a place in it.
 
+    Attributes
+    ----------
+    path : Path
+        The file.
+
     Raises
     ------
     AppError
@@ -38,7 +43,7 @@ class Scorecards:
     """
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._path = path
+        self.path = path
         text = self._read()
         for name in names:
             if not _place(name).search(text):
@@ -54,15 +59,15 @@ class Scorecards:
         block = f"{begin}\n\n{scorecard(trained)}\n\n{end}"
         text = _place(trained.model.name).sub(lambda _: block, self._read())
         try:
-            self._path.write_text(text, encoding="utf-8")
+            self.path.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise AppError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise AppError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def _read(self) -> str:
         try:
-            return self._path.read_text(encoding="utf-8")
+            return self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise AppError(f"{self._path} cannot be read as text") from error
+            raise AppError(f"{self.path} cannot be read as text") from error
 
 
 def scorecard(trained: Trained) -> str:

@@ -21,6 +21,7 @@ from contextlib import (
     nullcontext,
 )
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -40,6 +41,7 @@ from greenroom.exposition import OWN_PREFIX, Exposition
 from greenroom.headers import require_post
 from greenroom.inference import Engine
 from greenroom.instruments import WorkerInstruments, read_totals
+from greenroom.job_store import JobStore
 from greenroom.management_pages import Ask, management_endpoints
 from greenroom.messages import Reply, read_body, send_reply
 from greenroom.open_inference import OpenInference
@@ -54,6 +56,7 @@ from greenroom.settings import Settings
 from greenroom.site import Site
 from greenroom.status import Status
 from greenroom.traffic import CountedSend, Routed, Traffic, note_error
+from greenroom.training_pages import training_endpoints
 from greenroom.visits import Visit
 
 __all__ = ["Server", "build_asgi"]
@@ -95,7 +98,8 @@ def build_asgi(
     reload : callable
         Has the registry asked now, and returns when all workers serve what it selects.
     ask : callable, optional
-        Has the supervisor do an errand; needed where the app has management routes.
+        Has the supervisor do an errand; needed where the app has management routes or can be
+        trained over HTTP.
     first_use : callable, optional
         Loads a model that is not in memory; None where all of them are.
     lifespan : callable, optional
@@ -336,6 +340,9 @@ def _own_endpoints(
             status=status,
             mlflow_enabled=settings.mlflow_enabled,
         )
+    if app.training is not None:
+        store = JobStore(Path(settings.home))
+        yield from training_endpoints(app, app.training, store, ask, settings.environment)
 
 
 async def _nobody(errand: Errand) -> Done:

@@ -42,6 +42,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: Annotated[str, Meta(description="The address that the server listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="The port that the server listens on.")] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="How many worker processes serve.")] = 1
+    environment: Annotated[
+        Literal["dev", "prod"],
+        Meta(description="What the server is for; `prod` starts with tokens alone."),
+    ] = "dev"
     auth: Annotated[
         Literal["none", "tokens"],
         Meta(description="How callers prove who they are; `none` is for development."),
@@ -136,6 +140,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "nothing is unpickled."
         ),
     ] = "any"
+    reload_on_change: Annotated[
+        bool,
+        Meta(
+            description="Restart the workers, without a gap, when code of the app has changed; "
+            "for development."
+        ),
+    ] = False
     who: Annotated[
         str, Meta(description="Who promotions are recorded for; default: user and host.")
     ] = ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -110,13 +110,23 @@ def _variables(documented: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read(setting: str, text: str) -> str | list[str]:
-    """Return a variable's value; of a list, its parts between commas or spaces."""
-    return text.replace(",", " ").split() if setting in _LISTS else text
+    """Return a variable's value: of a list, its parts between commas or spaces.
+
+    What is one of a few words may be written in capitals or not: ``ENV=DEV``, ``LOG_LEVEL=debug``.
+    """
+    if setting in _LISTS:
+        return text.replace(",", " ").split()
+    return next((word for word in _WORDS.get(setting, ()) if word.lower() == text.lower()), text)
 
 
 _LISTS: Final = frozenset(
     field.name for field in msgspec.structs.fields(Settings) if isinstance(field.default, tuple)
 )
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    name: get_args(hint)
+    for name, hint in get_type_hints(Settings).items()
+    if get_origin(hint) is Literal
+}
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:

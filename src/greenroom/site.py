@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -34,7 +35,7 @@ from greenroom.inference import LoadedGeneration
 from greenroom.messages import read_body
 from greenroom.openapi import Operation
 from greenroom.page_schemas import page_schema
-from greenroom.pages import Page, TextPage
+from greenroom.pages import Later, Page, TextPage
 from greenroom.prediction_id import new_prediction_id
 from greenroom.reply import to_json
 from greenroom.served_model import FirstUse, ServedModel
@@ -44,7 +45,7 @@ from greenroom.visits import Visit
 
 __all__ = ["Site"]
 
-View: TypeAlias = Callable[[Request], Awaitable[Page | TextPage | Response]]
+View: TypeAlias = Callable[[Request], Awaitable[Page | Later | TextPage | Response]]
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
 
 _encode: Final = msgspec.json.Encoder(enc_hook=to_json).encode
@@ -221,6 +222,8 @@ class Site:
                 with self._admission.admitted(headers, operation.scope) as caller:
                     visit.caller = caller.name
                     page = await endpoint.view(request)
+                if isinstance(page, Later):
+                    page = await page.page()
                 if isinstance(page, Response):
                     return page
                 if isinstance(page, TextPage):
@@ -356,12 +359,15 @@ _UNRELOADED: Final = {
 def _own_view(endpoint: OwnEndpoint, max_body_bytes: int) -> View:
     """Return the view of an app's endpoint: what it asks of the request, and its page."""
 
-    async def view(request: Request) -> Page:
+    async def view(request: Request) -> Page | Later:
         body = b""
         if endpoint.operation.body is not None:
             body = await _read(request, max_body_bytes)
         caller = request.scope["visit"].caller
-        return await endpoint.answer(Call(request.path_params, body, caller))
+        call = Call(
+            request.path_params, body, caller, request.query_params, partial(_gone, request)
+        )
+        return await endpoint.answer(call)
 
     return view
 
@@ -374,6 +380,12 @@ async def _read(request: Request, max_body_bytes: int) -> bytes:
     if body:
         require_json(headers)
     return body
+
+
+async def _gone(request: Request) -> None:
+    """Return when the caller of a request that has been read does not listen any more."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -14,7 +14,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +22,14 @@ import msgspec
 from greenroom import __version__
 from greenroom.background import in_background
 from greenroom.callers import require_tokens
-from greenroom.control import Answer, Ask, CommittedGeneration, WorkerSetup
-from greenroom.errands import Done, Errand, Reload, Reloaded, VersionMoved
-from greenroom.errors import GreenroomError, ProcessError
+from greenroom.code_watch import CodeWatch, taken_up
+from greenroom.control import Ask, CommittedGeneration, WorkerSetup
+from greenroom.errand_service import ErrandService
+from greenroom.errors import ProcessError
 from greenroom.following import Follower
 from greenroom.instruments import SupervisorInstruments
+from greenroom.job_store import JobStore
+from greenroom.jobs import Jobs
 from greenroom.listening import listen, refuse_open
 from greenroom.pursuit import Pursuit
 from greenroom.registry_errands import RegistryErrands
@@ -37,14 +39,13 @@ from greenroom.server_record import ServerRecord
 from greenroom.server_status import utc_now
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, RestartStatus, Status
-from greenroom.swap import Outcome
+from greenroom.swap import Outcome as SwapOutcome
 from greenroom.tls import require_certificate
 from greenroom.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
 
 _STOP_MARGIN_S: Final = 3.0
-_STOPPING: Final = ProcessError("the server is stopping")
 
 
 class Supervisor:
@@ -72,7 +73,12 @@ class Supervisor:
     registry_errands : RegistryErrands, optional
         Does what callers ask of the registry; None where they cannot.
     home : Path, optional
-        Where a :class:`greenroom.server_record.ServerRecord` says that the server runs.
+        Where a :class:`greenroom.server_record.ServerRecord` says that the server runs, and where
+        training jobs are kept.
+    train : sequence of str
+        What begins a training that is asked for over HTTP; empty where none can be.
+    reread : callable, optional
+        Reads the settings again, for hot reload; default: they stay.
 
     Attributes
     ----------
@@ -93,6 +99,8 @@ class Supervisor:
         registry_starts: Callable[[], bool] = lambda: False,
         registry_errands: RegistryErrands | None = None,
         home: Path | None = None,
+        train: Sequence[str] = (),
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self.address: tuple[str, int] = (settings.host, settings.port)
@@ -129,7 +137,6 @@ class Supervisor:
             registry_starts=registry_starts,
             on_registry_answer=self._instruments.registry_answered,
         )
-        self._registry_errands = registry_errands
         self._home = home
         self._record: ServerRecord | None = None
         self._restart = RollingRestart(
@@ -138,6 +145,15 @@ class Supervisor:
             on_event=on_event,
             show=self._show_restart,
         )
+        self._jobs = Jobs(
+            JobStore(home or Path(settings.home)),
+            train,
+            on_event=on_event,
+            on_promoted=self.reload,
+            on_ended=lambda job: self._instruments.training_ended(job.state),
+        )
+        self._reread = reread or (lambda: settings)
+        self._service = ErrandService(self._pursuit, self._jobs, registry_errands)
 
     @property
     def status(self) -> Status:
@@ -180,6 +196,10 @@ class Supervisor:
         """
         self.bind()
         with self._signals(), self._recorded():
+            self._jobs.adopt()
+            if self.settings.reload_on_change and self._app_folder is not None:
+                watch = CodeWatch(self._app_folder, self._take_up, on_event=self._on_event)
+                self._run_errand(watch.run())
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
@@ -209,6 +229,19 @@ class Supervisor:
         if not self._stop.is_set():
             self._run_errand(self._restart.run())
 
+    async def _take_up(self, files: str) -> None:
+        """Have new workers import what has changed of the app, under its settings of now."""
+        settings, rest = taken_up(self.settings, await in_background(self._reread))
+        refuse_open(settings)
+        require_tokens(settings)
+        self.settings = settings
+        if rest:
+            self._on_event(
+                f"{', '.join(rest)}: another setting counts when the server is restarted"
+            )
+        self._on_event(f"{files} changed")
+        await self._restart.run_after_any()
+
     async def reload(self) -> Status:
         """Ask the registry now; return when all workers serve what it selects.
 
@@ -228,9 +261,9 @@ class Supervisor:
     def on_ask(self, worker: WorkerProcess, ask: Ask) -> None:
         """Answer a worker, without holding up the others' messages."""
         if self._stop.is_set():
-            worker.send(_refusal(ask, _STOPPING))
+            self._service.decline(worker, ask)
         else:
-            self._run_errand(self._answer(worker, ask))
+            self._run_errand(self._service.serve(worker, ask))
 
     def on_joined(self) -> None:
         """Note that there is one worker more."""
@@ -243,7 +276,7 @@ class Supervisor:
         if not (self._stop.is_set() or worker.retiring or worker.on_trial):
             self._instruments.restarted()
 
-    def on_swap(self, outcome: Outcome, seconds: float) -> None:
+    def on_swap(self, outcome: SwapOutcome, seconds: float) -> None:
         """Count a swap."""
         self._instruments.swapped(outcome.verdict, seconds)
 
@@ -275,30 +308,6 @@ class Supervisor:
             self._instruments.left(seat)
             raise
 
-    async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
-        try:
-            answer = Answer(ask.ask_id, await self._carry_out(ask.errand))
-        except GreenroomError as error:
-            answer = _refusal(ask, error)
-        except asyncio.CancelledError:
-            worker.send(_refusal(ask, _STOPPING))
-            raise
-        except Exception as error:
-            log.exception("an errand failed")
-            problem = f"what was asked for failed: {type(error).__name__}"
-            answer = _refusal(ask, ProcessError(problem))
-        worker.send(answer)
-
-    async def _carry_out(self, errand: Errand) -> Done:
-        if isinstance(errand, Reload):
-            return Reloaded(await self.reload())
-        if self._registry_errands is None:
-            raise ProcessError("this server does not manage the registry")
-        outcome = await in_background(partial(self._registry_errands.run, errand))
-        if isinstance(outcome, VersionMoved):
-            self._pursuit.show_stages(outcome.name, outcome.latest_versions)
-        return outcome
-
     def _count_workers(self) -> None:
         living = self._rollout.crew.living.values()
         self._instruments.working(sum(worker.accepts for worker in living))
@@ -314,7 +323,8 @@ class Supervisor:
         await asyncio.gather(*tasks, *self._errands, return_exceptions=True)
         if self._listener is not None:
             self._listener.close()
-        await self._rollout.stop(grace_s=self.settings.drain_timeout_s + _STOP_MARGIN_S)
+        grace_s = self.settings.drain_timeout_s + _STOP_MARGIN_S
+        await asyncio.gather(self._rollout.stop(grace_s=grace_s), self._jobs.stop())
         await asyncio.gather(crew, return_exceptions=True)
         self._committed.close()
         self._instruments.memory.close()
@@ -362,9 +372,3 @@ class Supervisor:
             self.kill()
         else:
             self.stop()
-
-
-def _refusal(ask: Ask, error: GreenroomError) -> Answer:
-    return Answer(
-        ask.ask_id, error=type(error).__name__, message=error.message, advice=error.advice
-    )

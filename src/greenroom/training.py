@@ -58,9 +58,11 @@ from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
 from greenroom.registry import ModelVersion, Registry
+from greenroom.run_params import run_params
 from greenroom.schema import take
 from greenroom.settings import Settings
 from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
+from greenroom.training_route import TrainingPlan
 from greenroom.version_files import directory_digest
 
 _INTERVAL: Final = ("_low", "_high")
@@ -98,6 +100,7 @@ def train_model(
     name: str,
     settings: Settings,
     registry: Registry,
+    plan: TrainingPlan | None = None,
     on_progress: OnProgress = silent,
 ) -> Trained:
     """Train one model and log it; registering is :func:`register`.
@@ -108,6 +111,8 @@ def train_model(
         The app's folder.
     name : str
         The registered name that it is deployed under.
+    plan : TrainingPlan, optional
+        Which candidates are tried, on which data; default: as the model says.
 
     Raises
     ------
@@ -116,10 +121,14 @@ def train_model(
     RegistryUnavailable
         When MLflow does not answer.
     """
+    plan = plan or TrainingPlan(model=model.name)
+    model = plan.applied_to(model)
     on_progress(f"reading {model.dataset_name or 'the data'}", None)
-    dataset = load_dataset(model, folder, generated=settings.generated, on_progress=on_progress)
+    dataset = load_dataset(
+        model, folder, rows=plan.rows, generated=settings.generated, on_progress=on_progress
+    )
     code = record_code(folder)
-    training = training_digest(model, dataset, code.code_hash, settings)
+    training = training_digest(model, dataset, code.code_hash, settings, plan)
     if app.retrain == "when changed":
         present = _already_registered(registry, name, training)
         if present is not None:
@@ -131,14 +140,15 @@ def train_model(
     with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
         environment = record_environment()
         _log_beginning(run, prepared, code, environment)
-        scores = _scores(prepared, on_progress)
+        inputs, folds = prepared.train_inputs, prepared.folds()
+        scores = cross_validate(model, inputs, prepared.train_y, folds, on_progress=on_progress)
         _log_candidates(tracking, run, prepared, scores)
         baselines = judge_baselines(prepared)
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
         fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
         on_progress("compiling the model, logging it and its figures to MLflow", None)
-        manifest = _manifest(app, prepared, fitted, code, environment)
+        manifest = _manifest(app, prepared, fitted, code, environment, plan)
         _log_results(run, prepared, fitted, chosen)
         _log_baselines(run, baselines)
         logged, digest, parity = _log_version(run, prepared, fitted, manifest)
@@ -158,9 +168,17 @@ def train_model(
     )
 
 
-def training_digest(model: Model, dataset: Dataset, code_hash: str, settings: Settings) -> str:
-    """Digest all that a training's result depends on: data, code, seed and settings."""
+def training_digest(
+    model: Model,
+    dataset: Dataset,
+    code_hash: str,
+    settings: Settings,
+    plan: TrainingPlan | None = None,
+) -> str:
+    """Digest all that a training's result depends on: data, code, seed, settings and the plan."""
     parts = [dataset.content_hash, code_hash, model.seed, settings.reference_rows]
+    if plan is not None and (plan.candidates or plan.is_trial):
+        parts += [*plan.candidates, plan.is_trial]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -183,11 +201,6 @@ def _already_registered(registry: Registry, name: str, training: str) -> ModelVe
     return max(same, key=lambda version: int(version.version), default=None)
 
 
-def _scores(prepared: Prepared, on_progress: OnProgress) -> list[CandidateScores]:
-    inputs, folds = prepared.train_inputs, prepared.folds()
-    return cross_validate(prepared.model, inputs, prepared.train_y, folds, on_progress=on_progress)
-
-
 def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[str, str]:
     tags = {
         "greenroom.app": app.name,
@@ -200,35 +213,10 @@ def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[s
 
 def _log_beginning(run: Run, prepared: Prepared, code: Code, environment: Environment) -> None:
     """Record what the training starts from, so that one that fails can be understood too."""
-    run.log_params(_params(prepared))
+    run.log_params(run_params(prepared))
     tags = {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
     run.set_tags(tags | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {}))
     run.log_files({"environment.json": _json(environment), "code.json": _json(code)})
-
-
-def _params(prepared: Prepared) -> dict[str, Any]:
-    model, dataset = prepared.model, prepared.dataset
-    return {
-        "dataset_name": dataset.name,
-        "dataset_hash": dataset.dataset_hash,
-        "content_hash": dataset.content_hash,
-        "n_rows": dataset.n_rows,
-        "n_columns": len(model.columns),
-        "n_features": prepared.inputs.shape[1],
-        "n_train": len(prepared.train),
-        "n_holdout": len(prepared.holdout),
-        "holdout": model.split.holdout,
-        "split": _split_text(model),
-        "split_seed": model.split.seed,
-        "folds": model.folds,
-        "random_state": model.seed,
-    }
-
-
-def _split_text(model: Model) -> str:
-    if model.split.time:
-        return f"latest by {model.split.time}"
-    return f"hash of {model.split.group}" if model.split.group else "hash of the row"
 
 
 def _log_candidates(
@@ -282,7 +270,12 @@ def _log_results(run: Run, prepared: Prepared, fitted: Fitted, chosen: Candidate
 
 
 def _manifest(
-    app: App, prepared: Prepared, fitted: Fitted, code: Code, environment: Environment
+    app: App,
+    prepared: Prepared,
+    fitted: Fitted,
+    code: Code,
+    environment: Environment,
+    plan: TrainingPlan,
 ) -> Manifest:
     model, dataset = prepared.model, prepared.dataset
     return Manifest(
@@ -309,7 +302,10 @@ def _manifest(
             content_hash=dataset.content_hash,
             n_rows=dataset.n_rows,
             generated=dataset.generated,
+            n_available=dataset.n_available,
+            named=bool(plan.dataset),
         ),
+        trial=plan.is_trial,
         code=code,
         environment=environment,
         metrics=fitted.metrics,
@@ -389,6 +385,8 @@ def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, s
         "greenroom.n_train": str(manifest.n_train),
         "greenroom.n_holdout": str(manifest.n_holdout),
     }
+    if manifest.trial:
+        tags["greenroom.trial"] = "true"
     if manifest.data.generated:
         tags["greenroom.data"] = "generated data"
     figures = {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}

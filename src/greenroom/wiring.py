@@ -106,6 +106,8 @@ def build_supervisor(
     on_event: Callable[[str], None],
     on_log: Callable[[str], None],
     registry_starts: Callable[[], bool] = lambda: False,
+    config: Path | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> Supervisor:
     """Return a server for an app, or for registered models without one; nothing runs yet.
 
@@ -121,7 +123,12 @@ def build_supervisor(
         Where the app is.
     on_event, on_log, registry_starts : callable
         As :class:`greenroom.supervisor.Supervisor` takes them.
+    config : Path, optional
+        The settings file that was named instead of the app's own.
+    reread : callable, optional
+        Reads the settings again, for hot reload.
     """
+    from greenroom.jobs import train_command
     from greenroom.supervisor import Supervisor
 
     return Supervisor(
@@ -134,6 +141,8 @@ def build_supervisor(
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
         home=Path(settings.home),
+        train=train_command(folder, config=config, generated=settings.generated),
+        reread=reread,
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,17 @@ config_option = click.option(
 
 @dataclass(frozen=True)
 class Project:
-    """An app with its settings; ``app`` is None where a registry is used without one."""
+    """An app with its settings; ``app`` is None where a registry is used without one.
+
+    ``config`` is the settings file that was named instead of the app's own, ``reread`` reads the
+    settings again, as they are then.
+    """
 
     folder: Path
     settings: Settings
     app: App | None
+    config: Path | None = None
+    reread: Callable[[], Settings] | None = None
 
     @property
     def the_app(self) -> App:
@@ -45,14 +53,15 @@ def open_project(text: str, *, config: Path | None = None, **options: Any) -> Pr
     """Find, import and configure the app that ``text`` names; the current folder's when empty."""
     folder = find_app(text)
     app = load_app(folder)
-    settings = load_settings(
+    read = partial(
+        load_settings,
         folder,
         documented=app.environment,
         documented_file=app.settings_file,
         options=options,
         file=_absolute(config),
     )
-    return Project(folder, settings, app)
+    return Project(folder, read(), app, _absolute(config), read)
 
 
 def open_here(*, config: Path | None = None, **options: Any) -> Project:

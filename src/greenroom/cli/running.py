@@ -96,7 +96,14 @@ def serve(
     else:
         project, follower = _to_serve(names, schema, config, options)
     supervisor = build_supervisor(
-        project.settings, follower, project.app, project.folder, on_event=note, on_log=note
+        project.settings,
+        follower,
+        project.app,
+        project.folder,
+        on_event=note,
+        on_log=note,
+        config=project.config,
+        reread=project.reread,
     )
     supervisor.bind()
     asyncio.run(_serve(project, supervisor))
@@ -206,6 +213,8 @@ def up(app: str, config: Path | None, **options: Any) -> None:
         on_event=note,
         on_log=note,
         registry_starts=lambda: mlflow.starting,
+        config=project.config,
+        reread=project.reread,
     )
     supervisor.bind()
     restored = all(deployment.serving for deployment in follower.restore())

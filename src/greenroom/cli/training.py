@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,19 +13,31 @@ import click
 from greenroom.cli.context import Project, app_argument, config_option, open_project, who_is_asking
 from greenroom.cli.terminal import note, progress, say, table
 from greenroom.errors import AppError, GreenroomError, NothingSelected
+from greenroom.training_route import TrainingPlan
 
 if TYPE_CHECKING:
+    from greenroom.app import App
     from greenroom.model import Model
     from greenroom.progress import OnProgress
     from greenroom.registry import ModelVersion, Registry
     from greenroom.release import Release
     from greenroom.reproduction import Reproduction
+    from greenroom.scorecard import Scorecards
     from greenroom.settings import Settings
+    from greenroom.training_report import ReportFile
 
 
 @click.command(short_help="Train, register the best, go through the gate.")
 @app_argument
 @click.option("--model", "only", default="", help="Train this model alone.")
+@click.option("--candidates", default="", help="Try these of its candidates alone: A,B.")
+@click.option(
+    "--dataset", default="", help="Train on these data: a path inside the app, or an address."
+)
+@click.option(
+    "--rows", type=click.IntRange(min=0), default=0, help="Train on so many rows: a trial."
+)
+@click.option("--trial", is_flag=True, help="Never replace a version that was trained in full.")
 @click.option(
     "--generated",
     is_flag=True,
@@ -41,32 +55,72 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the figures into this Markdown file of the app's folder.",
 )
+@click.option(
+    "--progress-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write how it is going, and in the end how it went, into this file (JSON).",
+)
 @config_option
 def train(
     app: str,
     only: str,
+    candidates: str,
+    dataset: str,
+    rows: int,
+    trial: bool,
     generated: bool | None,
     promotes: bool | None,
     figures: Path | None,
+    progress_file: Path | None,
     config: Path | None,
 ) -> None:
     """Train an app's models, register the best and take it through the gate.
 
     APP is an app's folder, or its name under apps/; default: the current folder.
     """
-    from greenroom.release import train_and_release
+    from greenroom.training_report import ReportFile
+
+    file = ReportFile(progress_file) if progress_file else None
+    with file.kept() if file else nullcontext():
+        project = open_project(app, config=config, generated=generated)
+        names = tuple(candidates.replace(",", " ").split())
+        plans = [
+            TrainingPlan(model=name, candidates=names, dataset=dataset, rows=rows, trial=trial)
+            for name in _to_train(project.the_app, only, one=bool(names or dataset))
+        ]
+        # Opened first: a training is long, and a file without a place for its figures ends it.
+        cards = _scorecards(project, plans, figures) if figures else None
+        _train(project, plans, promotes, file, cards)
+
+
+def _scorecards(project: Project, plans: Sequence[TrainingPlan], figures: Path) -> Scorecards:
     from greenroom.scorecard import Scorecards
+
+    return Scorecards(project.folder / figures, [plan.model for plan in plans])
+
+
+def _to_train(app: App, only: str, *, one: bool) -> list[str]:
+    """Return the names of the models to train; an error where there may be one and are several."""
+    if only or one:
+        return [app.model(only).name]
+    return [model.name for model in app.models]
+
+
+def _train(
+    project: Project,
+    plans: Sequence[TrainingPlan],
+    promotes: bool | None,
+    file: ReportFile | None,
+    cards: Scorecards | None,
+) -> None:
+    from greenroom.release import report_of, train_and_release
     from greenroom.wiring import build_registry
 
-    project = open_project(app, config=config, generated=generated)
-    models = [project.the_app.model(only)] if only else project.the_app.models
-    names = [model.name for model in models]
-    # Opened first: a training is long, and a file without a place for its figures ends it.
-    cards = Scorecards(project.folder / figures, names) if figures else None
     with build_registry(project.settings) as registry:
         registry.ping()
-        for model in models:
-            with progress() as on_progress:
+        for plan in plans:
+            model = project.the_app.model(plan.model)
+            with progress() as shown:
                 release = train_and_release(
                     project.the_app,
                     model,
@@ -75,22 +129,40 @@ def train(
                     registry=registry,
                     who=who_is_asking(project.settings),
                     promotes=model.promote == "after training" if promotes is None else promotes,
-                    on_progress=on_progress,
+                    plan=plan,
+                    on_progress=_both(shown, file.on_progress) if file else shown,
                 )
+            if file:
+                file.trained(report_of(release))
             _show(release)
-            if cards is None:
-                continue
-            if release.trained.fitted is None:
-                note(f"{model.name}: nothing was trained, so {figures} stays as it was")
-            else:
-                cards.write(release.trained)
-                say(f"figures  {model.name}: written into {figures}")
+            if cards is not None:
+                _write_figures(cards, release)
+
+
+def _write_figures(cards: Scorecards, release: Release) -> None:
+    name, file = release.trained.model.name, cards.path.name
+    if release.trained.fitted is None:
+        note(f"{name}: nothing was trained, so {file} stays as it was")
+    else:
+        cards.write(release.trained)
+        say(f"figures  {name}: written into {file}")
+
+
+def _both(one: OnProgress, other: OnProgress) -> OnProgress:
+    def on_progress(text: str, share: float | None) -> None:
+        one(text, share)
+        other(text, share)
+
+    return on_progress
 
 
 def _show(release: Release) -> None:
     trained, model = release.trained, release.trained.model
     if trained.dataset.generated:
         note(f"{model.name}: trained on generated data, not on {model.dataset}")
+    if trained.dataset.n_available:
+        of = f"{trained.dataset.n_rows:,} of {trained.dataset.n_available:,} rows"
+        note(f"{model.name}: a trial, on {of}")
     if release.outcome == "unchanged":
         say(
             f"{model.name}: already registered as version {release.version} "
