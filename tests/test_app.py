@@ -132,7 +132,7 @@ def test_a_forecast_has_a_request_of_its_own_and_several_outputs():
     )
 
     assert made.request_schema.names == ("horizon_days",)
-    assert [output.name for output in forecast.outputs] == ["prediction", "lower", "upper"]
+    assert [output.name for output in forecast.outputs] == ["prediction", "lower", "upper", "time"]
 
 
 def test_two_apps_with_the_same_model_value_do_not_change_each_other():

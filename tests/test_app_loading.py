@@ -1,9 +1,18 @@
+import pickle
+import shutil
 import sys
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
-from greenroom.app_loading import find_app, load_app, package_name
+from greenroom.app_loading import (
+    find_app,
+    forget_app,
+    load_app,
+    package_name,
+    pickle_by_value,
+)
 from greenroom.errors import AppError
 
 APP = """
@@ -98,3 +107,28 @@ def test_an_unknown_app_lists_where_it_was_looked_for_and_what_there_is(tmp_path
     assert str(caught.value) == f"{message}; there are: tiny"
     with pytest.raises(AppError, match="there is no app in this folder"):
         find_app("", tmp_path)
+
+
+def test_the_classes_of_an_app_travel_by_value_to_where_there_is_no_such_app(tmp_path) -> None:
+    folder = write_app(tmp_path / "one")
+    (folder / "parts.py").write_text(
+        "NAME = 'one'\nclass Twice:\n    def predict(self, X):\n        return 2 * X, NAME\n"
+    )
+    load_app(folder)
+    package = package_name(folder)
+    pickle_by_value(folder)
+    try:
+        data = cloudpickle.dumps(sys.modules[f"{package}.parts"].Twice())
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[package])
+        forget_app(folder)
+    shutil.rmtree(folder)
+
+    assert pickle.loads(data).predict(3) == (6, "one")
+    assert not any(name.startswith(package) for name in sys.modules)
+
+
+def test_pickling_an_app_by_value_that_was_never_loaded_does_nothing(tmp_path) -> None:
+    before = cloudpickle.list_registry_pickle_by_value()
+    pickle_by_value(tmp_path)
+    assert cloudpickle.list_registry_pickle_by_value() == before

@@ -244,7 +244,7 @@ def test_a_function_of_candidates_that_gives_none_is_named(folder):
 
     (problem,) = _found(folder)
 
-    assert "gives no candidate" in problem
+    assert "gives none" in problem
 
 
 def test_a_classifier_without_probabilities_is_a_warning(folder):
@@ -380,3 +380,52 @@ def test_errors_come_before_warnings(folder):
     (folder / "greenroom.yaml").write_text("prot: 8000\n")
 
     assert [problem.level for problem in check(folder)] == ["error", "warning"]
+
+
+def _forecasts(folder: Path, expand: str) -> None:
+    _edit(
+        folder,
+        "app.py",
+        'features="features.py",',
+        """features="features.py",
+            request=[
+                Column("visits", "integer", minimum=1),
+                Column("past", "records", nullable=True, columns=[Column("amount")]),
+            ],
+            context=lambda table: {"latest": [float(text) for text in table["amount"][:3]]},""",
+    )
+    path = folder / "features.py"
+    path.write_text(path.read_text(encoding="utf-8") + expand, encoding="utf-8")
+
+
+def test_expand_is_tried_with_the_context_and_with_what_may_be_left_out(folder):
+    _forecasts(
+        folder,
+        """
+def expand(request, context):
+    past = context["latest"] if request["past"] is None else request["past"]["amount"]
+    return {"amount": past, "visits-30d": 0 * past, "member": 0 * past}
+""",
+    )
+
+    assert check(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("expand", "named"),
+    [
+        ("def expand(request):\n    return {}\n", "TypeError"),
+        ("def expand(r, c):\n    return r['past'] / 2\n", "TypeError"),
+        (
+            "def expand(r, c):\n    return {'amount': c['latest']}\n",
+            "makes no 'visits-30d', 'member'",
+        ),
+    ],
+)
+def test_an_expand_that_would_fail_is_named(folder, expand, named):
+    _forecasts(folder, expand)
+
+    (problem,) = check(folder)
+
+    assert problem.where == "features.py, expand"
+    assert named in problem.what

@@ -222,6 +222,26 @@ def test_train_shows_candidates_figures_the_run_and_the_gate(call, trained):
     assert "version 2 is selected" in output
 
 
+def test_train_writes_its_figures_beside_the_baselines_into_a_readme(call, trained):
+    name, folder = trained
+    assert call("train", "--figures", "README.md")[0] == 1
+    (folder / "README.md").write_text(
+        f"# Sample\n\n<!-- figures of {name} -->\n<!-- end of figures of {name} -->\n"
+    )
+
+    status, output, _ = call("train", "--figures", "README.md")
+
+    text = (folder / "README.md").read_text()
+    assert status == 0
+    assert "baseline" in output
+    for line in (
+        "| most frequent class (baseline) | 0.5000 ± ",
+        "(chosen)",
+        "| roc_auc | 0.5000 |",
+    ):
+        assert line in text
+
+
 def test_a_refused_promotion_ends_with_status_3_and_the_figures(call, trained):
     name, folder = trained
     assert call("train", "--no-promote")[0] == 0

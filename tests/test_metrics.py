@@ -168,3 +168,24 @@ def test_importing_tasks_does_not_import_what_is_heavy():
         "sys.exit(bool({'sklearn', 'scipy', 'pandas', 'pyarrow', 'mlflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_scaled_error_is_that_of_a_model_against_a_naive_forecasts_in_training():
+    outputs = {"prediction": np.array([1.0, 2.0, 3.0]), "scale": np.array([2.0, 2.0, 4.0])}
+    y = np.array([2.0, 2.0, 1.0])
+
+    figures = evaluate(FORECAST_METRICS, y, Predictions(outputs | ENDS))
+
+    assert figures["mean_absolute_scaled_error"] == pytest.approx((0.5 + 0.0 + 0.5) / 3)
+
+
+@pytest.mark.parametrize("scale", [{}, {"scale": np.array([1.0, 0.0, 1.0])}])
+def test_a_scaled_error_is_left_out_without_a_scale_or_with_one_of_zero(scale):
+    outputs = {"prediction": np.ones(3)} | scale | ENDS
+
+    assert "mean_absolute_scaled_error" not in evaluate(
+        FORECAST_METRICS, np.zeros(3), Predictions(outputs)
+    )
+
+
+ENDS = {"lower": np.zeros(3), "upper": np.full(3, 4.0)}

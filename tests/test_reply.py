@@ -161,3 +161,19 @@ def test_a_field_without_a_source_and_classes_spelled_alike_are_refused():
         ReplyType.compile(regression, (), {"x": "y"}, CONSTANTS)
     with pytest.raises(AppError, match="two are spelled alike"):
         ReplyType.compile(classification, (1, "1"), {}, CONSTANTS)
+
+
+@pytest.mark.parametrize(
+    ("times", "texts"),
+    [
+        (np.array(["2024-01-15", "NaT"], "datetime64[D]"), ["2024-01-15", None]),
+        (np.array(["2024-01-15T10:30", "NaT"], "datetime64[us]"), ["2024-01-15T10:30:00Z", None]),
+    ],
+)
+def test_a_forecast_says_which_day_or_instant_each_answer_is_of(times, texts):
+    outputs = {"prediction": np.zeros(2), "lower": np.zeros(2), "upper": np.zeros(2), "time": times}
+    reply = ReplyType.compile(forecast, (), {"date": "time", "net": "prediction"}, {})
+
+    got = encode(reply, Predictions(outputs), single=False)["predictions"]
+
+    assert got == [{"date": text, "net": 0.0} for text in texts]

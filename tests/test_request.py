@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import RequestError, RequestInvalid, RequestMalformed, VersionUnloadable
-from greenroom.refusal import LARGEST_INTEGER, MAX_LISTED, explain
+from greenroom.refusal import LARGEST_INTEGER, MAX_LISTED, MAX_RECORDS, explain
 from greenroom.request import MAX_ROWS, RequestType
 from greenroom.schema import Column, Schema
 
@@ -432,3 +433,113 @@ def test_both_readers_agree_on_every_spelling_of_a_number(field):
     ]
     assert {"7", "-7.0e1", "0E-400"} <= set(taken)
     assert not {"NaN", "7e309", "+7", "00"} & set(taken)
+
+
+# Rows inside of a row
+
+RECORDS = RequestType.compile(
+    Schema(
+        (
+            Column("days", "integer", nullable=True, minimum=1),
+            Column(
+                "past",
+                "records",
+                request_name="history",
+                nullable=True,
+                columns=(
+                    Column("at", "date", request_name="date"),
+                    Column("amount", maximum=100),
+                    Column("note", "string", nullable=True),
+                ),
+            ),
+        )
+    )
+)
+PAST = {"date": "2024-01-15", "amount": 2.5}
+
+
+def test_records_become_columns_of_their_own():
+    found = columns({"days": 3, "history": [PAST, {**PAST, "amount": 4, "note": "x"}]}, RECORDS)
+
+    (past,) = found["past"]
+    assert past["at"].astype("datetime64[D]").astype(str).tolist() == ["2024-01-15", "2024-01-15"]
+    assert past["amount"].tolist() == [2.5, 4.0]
+    assert past["note"].tolist() == [None, "x"]
+
+
+@pytest.mark.parametrize("body", [{}, {"days": 3}, {"history": None}, [{"history": None}, {}]])
+def test_records_may_be_missing_where_they_are_nullable(body):
+    assert not any(columns(body, RECORDS)["past"])
+
+
+def test_a_request_with_records_does_not_need_the_slow_reading(monkeypatch):
+    monkeypatch.setattr("greenroom.request.explain", lambda *_, **__: pytest.fail("read twice"))
+
+    rows = RECORDS.decode(json.dumps({"history": [PAST, {**PAST, "note": "x: y"}]}).encode())
+
+    assert rows.n_rows == 1
+
+
+def test_everything_bad_in_records_is_named_by_its_place():
+    body = {"days": 0, "history": [PAST, 3, {"amount": 101, "b": 1}, {**PAST, "date": "soon"}]}
+
+    assert problems(body, RECORDS) == {
+        (0, "days"): "is below the minimum, 1",
+        (0, "history[1]"): "is not an object with fields",
+        (0, "history[2].date"): "is missing",
+        (0, "history[2].amount"): "is above the maximum, 100",
+        (0, "history[2].b"): "is unknown",
+        (0, "history[3].date"): "must be a date, such as 2024-01-15",
+    }
+
+
+@pytest.mark.parametrize("value", ["[]", "3", '{"date": "2024-01-15"}', "[null]"])
+def test_records_that_are_no_list_of_rows_are_refused(value):
+    found = problems(b'{"history": %b}' % value.encode(), RECORDS)
+
+    assert [field.partition("[")[0] for _, field in found] == ["history"]
+
+
+def test_a_number_in_records_that_is_not_finite_and_a_name_given_twice_are_refused():
+    raw = b'{"history": [{"date": "2024-01-15", "amount": NaN}]}'
+    assert problems(raw, RECORDS) == {(0, "history[0].amount"): "is not finite"}
+    raw = b'{"history": [{"date": "2024-01-15", "amount": 1, "amount": 2}]}'
+    assert problems(raw, RECORDS) == {(0, "history[0].amount"): "is given twice"}
+
+
+def test_more_records_than_may_be_are_refused_before_each_is_looked_at():
+    found = problems({"history": [PAST] * (MAX_RECORDS + 1)}, RECORDS)
+
+    assert found == {
+        (0, "history"): f"has {MAX_RECORDS + 1} rows, more than the {MAX_RECORDS} that it may have"
+    }
+
+
+record_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 200) | st.sampled_from(["2024-01-15", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["date", "amount", "note", "other"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["days", "history", "other"]), record_values))
+def test_both_readings_follow_the_same_rules_for_records(body):
+    raw = json.dumps(body).encode()
+    fast, slow = refusals(raw)
+    assert fast == slow
+
+
+def refusals(raw):
+    """Return what each of the two readings says against a body."""
+    found = []
+    for read in (RECORDS.decode, partial(explain, schema=RECORDS.schema, max_rows=MAX_ROWS)):
+        try:
+            read(raw)
+        except RequestInvalid as error:
+            found.append(error.problems)
+        else:
+            found.append(None)
+    return found

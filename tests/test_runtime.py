@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -25,11 +26,15 @@ from builders import (
     version,
     write_mlmodel,
 )
-from greenroom.errors import VersionCorrupt, VersionUnloadable
+from greenroom.errors import RequestInvalid, VersionCorrupt, VersionUnloadable
+from greenroom.evidence import write_context
 from greenroom.frames import to_frame
-from greenroom.manifest import MANIFEST_FILE
+from greenroom.manifest import CONTEXT_FILE, MANIFEST_FILE
+from greenroom.proving import proved
 from greenroom.runtime import load_runtime
 from greenroom.schema import Column, matrix
+from greenroom.split import Split
+from servers import FakeServer, deployment
 
 FEATURES = """
 def features(columns):
@@ -275,3 +280,133 @@ def save_python_function(directory):
         signature=ModelSignature(Schema([ColSpec("double", "a"), ColSpec("long", "n")])),
         pip_requirements=["mlflow"],
     )
+
+
+PAYDAYS = """
+import numpy as np
+
+
+def expand(request, context):
+    known = context if request["history"] is None else request["history"]
+    if known["amount"].sum() < 0:
+        raise ValueError("history", "holds nothing but spending")
+    first = known["date"].max().astype("datetime64[D]") + 1
+    days = np.arange(first, first + request["days"])
+    return {"day": days, "level": np.full(len(days), known["amount"].mean())}
+
+
+def features(columns):
+    weekday = (columns["day"].astype("datetime64[D]").astype(int) + 3) % 7
+    return {"level": columns["level"], "weekday": weekday.astype(float)}
+"""
+AMOUNT = Column("amount", example=2.0)
+HISTORY = Column(
+    "history",
+    "records",
+    nullable=True,
+    columns=(Column("date", "date", example="2024-02-28"), AMOUNT),
+    example=[{"date": "2024-02-28", "amount": 2.0}],
+)
+
+
+class Level:
+    """Forecasts the level, one up and one down; errors are divided by 2."""
+
+    def predict(self, X):
+        level = X["level"].to_numpy()
+        return np.column_stack([level, level - 1, level + 1])
+
+    def scale(self, X):
+        return np.full(len(X), 2.0)
+
+
+@pytest.fixture
+def forecasting(tmp_path):
+    """A forecast that starts from a context that it carries, or from what is sent."""
+    rows = {
+        "day": np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[us]"),
+        "level": np.array([1.0, 2.0]),
+    }
+    directory = version(
+        tmp_path / "version",
+        estimator=Level(),
+        columns=(Column("day", "date"), Column("level")),
+        rows=rows,
+        features=PAYDAYS,
+        task="forecast",
+        request=(Column("days", "integer", minimum=1, maximum=60, example=2), HISTORY),
+        context=("date", "amount"),
+        split=Split(time="day"),
+        reply={"date": "time", "net": "prediction", "from": "lower", "to": "upper"},
+        example={"days": 2, "history": [{"date": "2024-02-28", "amount": 2.0}]},
+    )
+    days = np.array(["2023-12-30", "2023-12-31"], dtype="datetime64[us]")
+    write_context(directory / CONTEXT_FILE, {"date": days, "amount": np.array([4.0, 8.0])})
+    return directory
+
+
+def answers(directory):
+    served = proved(deployment(directory=str(directory)), None, load_runtime)
+    return served, lambda body: json.loads(served.answer(json.dumps(body).encode()))
+
+
+def test_a_forecast_starts_from_the_history_that_its_version_carries(forecasting):
+    _, answer = answers(forecasting)
+
+    assert answer({"days": 2})["predictions"] == [
+        {"date": "2024-01-01", "net": 6.0, "from": 5.0, "to": 7.0},
+        {"date": "2024-01-02", "net": 6.0, "from": 5.0, "to": 7.0},
+    ]
+
+
+def test_a_history_that_is_sent_takes_its_place(forecasting):
+    _, answer = answers(forecasting)
+    sent = [{"date": "2024-02-28", "amount": 1}, {"date": "2024-02-27", "amount": 2}]
+
+    assert answer({"days": 1, "history": sent})["predictions"] == [
+        {"date": "2024-02-29", "net": 1.5, "from": 0.5, "to": 2.5}
+    ]
+
+
+def test_what_expand_refuses_is_a_bad_field_by_its_name(forecasting):
+    _, answer = answers(forecasting)
+
+    with pytest.raises(RequestInvalid) as refused:
+        answer({"days": 1, "history": [{"date": "2024-02-28", "amount": -1}]})
+    assert refused.value.problems == ((0, "history", "holds nothing but spending"),)
+
+
+def test_a_version_that_lost_its_context_is_corrupt(forecasting):
+    (forecasting / CONTEXT_FILE).unlink()
+
+    with pytest.raises(VersionCorrupt, match=r"context\.parquet is missing"):
+        load_runtime(forecasting)
+
+
+def test_the_document_of_a_forecast_says_what_it_takes_and_answers(forecasting):
+    served, answer = answers(forecasting)
+    server = FakeServer([served])
+
+    document = server.get("/openapi.json").json()
+
+    schemas = document["components"]["schemas"]
+    history = schemas["credit.Row"]["properties"]["history"]
+    assert history["type"] == ["array", "null"]
+    assert (history["minItems"], history["items"]["required"]) == (1, ["date", "amount"])
+    assert "history" not in schemas["credit.Row"]["required"]
+    operation = document["paths"]["/predict"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["examples"]["one row"]
+    assert len(answer(example["value"])["predictions"]) == 2
+    row = schemas["credit.Replies"]["properties"]["predictions"]["items"]
+    assert list(row["properties"]) == ["date", "net", "from", "to"]
+    assert row["properties"]["date"]["type"] == ["string", "null"]
+    tensors = server.get("/v2/models/credit").json()
+    assert {one["name"]: one["datatype"] for one in tensors["outputs"]} == {
+        "prediction": "FP64",
+        "lower": "FP64",
+        "upper": "FP64",
+        "time": "BYTES",
+    }
+    asked = {"inputs": [{"name": "days", "shape": [1], "datatype": "INT64", "data": [1]}]}
+    outputs = server.post("/v2/models/credit/infer", json=asked).json()["outputs"]
+    assert {one["name"]: one["data"] for one in outputs}["time"] == ["2024-01-01"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 
+import numpy as np
 import pytest
 from deltalake import DeltaTable
 
@@ -53,14 +54,8 @@ class Killed(BaseException):
 def version(number=1, columns=COLUMNS, **changes):
     described = {"model": "m", "name": "m", "version": "3", "task": "classification"}
     outputs = ("prediction", "probability", "probabilities")
-    return Version(
-        number=number,
-        columns=columns,
-        outputs=outputs,
-        classes=(0, 1),
-        process="p",
-        **{**described, **changes},
-    )
+    filled = {**described, "outputs": outputs, "classes": (0, 1), **changes}
+    return Version(number=number, columns=columns, process="p", **filled)
 
 
 def request(rows, ids, *, first=0, form="body"):
@@ -171,6 +166,22 @@ def test_one_request_that_stands_for_several_rows_is_beside_each_of_them(tmp_pat
         (1234.5, 1),
         (1234.5, 2),
     ]
+
+
+def test_what_is_inside_of_a_field_stands_there_as_json_and_a_day_as_an_instant(tmp_path):
+    columns = (
+        Column("horizon", "integer"),
+        Column("history", "records", columns=(Column("day", "date"), Column("amount"))),
+    )
+    described = version(1, columns, task="forecast", classes=(), outputs=("prediction", "time"))
+    asked = {"horizon": 2, "history": [{"day": "2026-11-20", "amount": 1.5}]}
+    days = np.array(["2026-11-21", "2026-11-22"], dtype="datetime64[us]").tolist()
+    said = Answers(1, 7, 1, NOON_US, [request(asked, new_prediction_ids(2))], [[5.0, 6.0], days])
+    ship_all(spooled(tmp_path, (described, said)), LogTables(str(tmp_path / "log")))
+    first, second = rows_of(LogTables(str(tmp_path / "log")))
+    assert json.loads(first["history"]) == asked["history"]
+    assert (first["horizon"], second["prediction"]) == (2, 6.0)
+    assert second["time"] == dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 
 
 STEPS = ("write a", "write b", "write feedback", "note", "remove", "write a", "note")

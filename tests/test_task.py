@@ -87,3 +87,12 @@ def test_every_task_answers_a_prediction_first_and_is_found_by_its_name():
         assert task.name == name
         assert task.outputs[0].name == "prediction"
         assert len({metric.name for metric in task.metrics}) == len(task.metrics)
+
+
+def test_a_forecasts_estimator_may_say_what_its_errors_are_divided_by():
+    made = forecast.predict(
+        Estimator(predict=np.array([[5.0, 4.0, 6.0]]), scale=np.array([2.5])), X[:1]
+    )
+
+    assert made.outputs["scale"].tolist() == [2.5]
+    assert "scale" not in {output.name for output in forecast.outputs}

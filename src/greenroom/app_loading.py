@@ -102,6 +102,18 @@ def _import_package(name: str, folder: Path) -> None:
         spec.loader.exec_module(package)
 
 
+def pickle_by_value(folder: Path) -> None:
+    """Have the classes that the app in ``folder`` defines travel inside what is pickled of it.
+
+    A server that loads a version has no such package: its name is made from a path.
+    """
+    package = sys.modules.get(package_name(folder))
+    if package is not None:
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(package)
+
+
 def forget_app(folder: Path) -> None:
     """Make the next :func:`load_app` of a folder import it anew."""
     package = package_name(folder)

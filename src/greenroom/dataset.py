@@ -11,8 +11,8 @@ and dividing the rows :mod:`greenroom.split`'s.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from greenroom.casting import Cast, Misfit, cast_column, cast_labels, to_arrow
+from greenroom.derivation import as_context, context_hash, derive
 from greenroom.errors import DataError, DataMissing
 from greenroom.fingerprint import content_hash, file_digest
 from greenroom.model import Model
@@ -51,13 +52,15 @@ class Dataset:
     dataset_hash : str
         SHA-256 of the file's bytes; equal to ``content_hash`` where there is no file.
     content_hash : str
-        SHA-256 of the content of columns and target, whatever the file format.
+        SHA-256 of the content of columns, target and context, whatever the file format.
     n_rows : int
         How many rows there are.
     ignored : tuple of str
         Columns of the source that the model does not use.
     generated : bool
         Whether the data are a stand-in.
+    context : Columns
+        What ``model.context`` made of the data; empty without one.
     n_available : int
         How many rows the source has, where only some were drawn; else 0.
     """
@@ -71,6 +74,7 @@ class Dataset:
     n_rows: int
     ignored: tuple[str, ...] = ()
     generated: bool = False
+    context: Columns = field(default_factory=dict)
     n_available: int = 0
 
 
@@ -152,6 +156,10 @@ class _Source:
 
 def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -> Dataset:
     """Cast every column, then either raise one error about all of them, or fingerprint."""
+    context = _context(model, found)
+    if model.rows is not None:
+        on_progress("making rows", None)
+        found = _derived(model, found)
     problems = [*found.problems, *_absent(model, found), *_uneven(found)]
     columns: Columns = {}
     for position, column in enumerate(model.columns):
@@ -175,7 +183,7 @@ def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -
         drawn = np.sort(np.random.default_rng(model.seed).choice(n_available, rows, replace=False))
         columns, target = take(columns, drawn), None if target is None else target[drawn]
     on_progress("fingerprinting", None)
-    digest = _content(model, columns, target)
+    digest = _content(model, columns, target, context)
     n_rows = len(next(iter(columns.values())))
     return Dataset(
         name=found.name,
@@ -187,16 +195,40 @@ def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -
         n_rows=n_rows,
         ignored=found.ignored,
         generated=found.generated,
+        context=context,
         n_available=n_available if n_available != n_rows else 0,
     )
 
 
-def _content(model: Model, columns: Columns, target: npt.NDArray[Any] | None) -> str:
+def _context(model: Model, found: _Source) -> Columns:
+    if model.context is None:
+        return {}
+    return as_context(derive(model.context, found.table, found.source), found.source)
+
+
+def _derived(model: Model, found: _Source) -> _Source:
+    """Return the rows that the app makes of what was found."""
+    assert model.rows is not None  # noqa: S101 - for the type checker
+    made = derive(model.rows, found.table, found.source)
+    table, ignored, problems = _arrays(made, _wanted(model))
+    return replace(
+        found,
+        table=table,
+        ignored=ignored,
+        problems=(*found.problems, *problems),
+        places=Places("made row"),
+    )
+
+
+def _content(
+    model: Model, columns: Columns, target: npt.NDArray[Any] | None, context: Columns
+) -> str:
     schema: list[Column] = list(model.columns)
     if target is not None:
         kind = Column(model.target, "string" if target.dtype == object else "number")
         schema, columns = [*schema, kind], {**columns, model.target: target}
-    return content_hash(columns, schema)
+    digest = content_hash(columns, schema)
+    return file_digest([f"{digest} {context_hash(context)}".encode()]) if context else digest
 
 
 def _cast_target(model: Model, values: pa.Array | pa.ChunkedArray) -> Cast:
@@ -305,28 +337,42 @@ def _generated(model: Model) -> _Source:
 def _from_arrays(
     model: Model, rows: Mapping[str, Any], name: str, source: str, *, generated: bool = False
 ) -> _Source:
-    wanted = set(_wanted(model))
-    table, problems = {}, []
-    for column, values in rows.items():
-        if column in wanted:
-            try:
-                table[column] = to_arrow(values)
-            except (TypeError, ValueError, pa.ArrowException):
-                table[column] = pa.nulls(len(values))
-                problems.append(f"column {column!r} mixes types, or holds one that is not known")
+    table, ignored, problems = _arrays(rows, _asked(model))
     return _Source(
         name=model.dataset_name or name,
         source=source,
         table=table,
-        ignored=tuple(str(column) for column in rows if column not in wanted),
-        problems=tuple(problems),
+        ignored=ignored,
+        problems=problems,
         generated=generated,
     )
 
 
+def _arrays(
+    rows: Mapping[str, Any], asked: Collection[str] | None
+) -> tuple[dict[str, pa.Array], tuple[str, ...], tuple[str, ...]]:
+    """Return the columns that are asked for (None: all), the names of the others, and problems."""
+    table, ignored, problems = {}, [], []
+    for column, values in rows.items():
+        if asked is not None and column not in asked:
+            ignored.append(str(column))
+            continue
+        try:
+            table[column] = to_arrow(values)
+        except (TypeError, ValueError, pa.ArrowException):
+            table[column] = pa.nulls(len(values))
+            problems.append(f"column {column!r} mixes types, or holds one that is not known")
+    return table, tuple(ignored), tuple(problems)
+
+
+def _asked(model: Model) -> list[str] | None:
+    """Return the columns to read: all, where the app makes its rows of them."""
+    return None if model.rows is not None or model.context is not None else _wanted(model)
+
+
 def _parsed(model: Model, data: bytes) -> _Source:
     source = str(model.dataset)
-    found = read_table(data, _wanted(model), source)
+    found = read_table(data, _asked(model), source)
     return _Source(
         name=model.dataset_name or re.sub(r".*/", "", source),
         source=source,

@@ -2,9 +2,10 @@
 
 The hold-out is kept as keys, truths and predictions, so that the gate can compare two versions on
 rows that neither was trained on, without data or model at hand. The reference sample is kept as
-whole rows, so that a version can be proved: the same rows give the same predictions again.
+whole rows, so that a version can be proved: the same rows give the same predictions again. Beside
+them may stand a context: what ``expand`` is given besides a request.
 
-Both are Parquet files, read back exactly as written, bit for bit. Judging is
+All are Parquet files, read back exactly as written, bit for bit. Judging is
 :mod:`greenroom.promotion`'s business. pyarrow is imported when a file is written or read.
 """
 
@@ -121,6 +122,22 @@ def read_reference(
         column.name: _of_kind(_from_arrow(table[INPUT + column.name]), column) for column in schema
     }
     return columns, _truth(table), _predictions(table, classes)
+
+
+def write_context(path: Path, context: Columns) -> None:
+    """Write as Parquet what ``expand`` is given besides a request."""
+    _write(path, {name: _to_arrow(values) for name, values in context.items()})
+
+
+def read_context(path: Path) -> Columns:
+    """Read what :func:`write_context` wrote.
+
+    Raises
+    ------
+    VersionCorrupt
+        When the file is missing or cannot be read.
+    """
+    return {name: _from_arrow(values) for name, values in _read(path, (), outputs=()).items()}
 
 
 def reference_sample(
@@ -289,7 +306,9 @@ def _write(path: Path, table: dict[str, pa.Array]) -> None:
     parquet.write_table(pa.table(table), path, use_dictionary=False, compression="zstd")
 
 
-def _read(path: Path, required: tuple[str, ...]) -> dict[str, pa.Array]:
+def _read(
+    path: Path, required: tuple[str, ...], outputs: tuple[str, ...] = (f"{OUTPUT}prediction",)
+) -> dict[str, pa.Array]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -298,7 +317,7 @@ def _read(path: Path, required: tuple[str, ...]) -> dict[str, pa.Array]:
             table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise VersionCorrupt(f"the version's {path.name} is missing or cannot be read") from error
-    names = (*required, f"{OUTPUT}prediction")
+    names = (*required, *outputs)
     missing = [name for name in names if name not in table.schema.names]
     if missing:
         raise VersionCorrupt(f"the version's {path.name} lacks {', '.join(missing)}")

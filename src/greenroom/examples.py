@@ -70,6 +70,8 @@ def typical_values(schema: Schema, rows: Columns) -> dict[str, Any]:
 
 
 def _typical(column: Column, values: npt.NDArray[Any]) -> Any:
+    if column.kind == "records":
+        return None
     if values.dtype == object:
         return next((value for value in values if value is not None), None)
     known = np.sort(values[~(np.isnat(values) if values.dtype.kind == "M" else np.isnan(values))])
@@ -96,6 +98,8 @@ def _example(column: Column) -> Any:
             return int(down if column.minimum is None or down >= column.minimum else down + 1)
         case "category":
             return column.categories[0]
+        case "records":
+            return [example_request(Schema(column.columns))]
         case other:
             return {"boolean": False, "string": _TEXT, "date": _DAY, "datetime": _INSTANT}[other]
 

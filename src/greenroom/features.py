@@ -13,7 +13,7 @@ import linecache
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -42,14 +42,17 @@ class FeaturesModule:
         ``columns -> columns``: what enters the estimator, with as many rows as it was given.
     expand : callable, optional
         ``request -> columns``: the rows that one request stands for. The request is a dict of
-        plain values under the columns' data names, with None for a missing one.
+        plain values under the columns' data names, with None for a missing one; records are
+        ``Columns``. In the file it is ``(request, context) -> columns`` where the model has a
+        context; :func:`with_context` binds it. ``ValueError(name, problem)`` from it refuses a
+        request, naming the field.
     """
 
     digest: str
     source: str
     module: ModuleType
     features: Callable[[Columns], Columns]
-    expand: Callable[[Mapping[str, Any]], Columns] | None = None
+    expand: Callable[..., Columns] | None = None
 
 
 def features_digest(source: str) -> str:
@@ -83,6 +86,18 @@ def load_features(source: str) -> FeaturesModule:
     return FeaturesModule(
         digest, source, module, _function(module, "features"), getattr(module, "expand", None)
     )
+
+
+def with_context(found: FeaturesModule, context: Columns) -> FeaturesModule:
+    """Return a module whose ``expand`` is given this context beside each request."""
+    expand = found.expand
+    if expand is None:
+        return found
+
+    def expand_with(request: Mapping[str, Any]) -> Columns:
+        return expand(request, dict(context))
+
+    return replace(found, expand=expand_with)
 
 
 def _import(name: str, source: str) -> ModuleType:

@@ -20,7 +20,7 @@ from greenroom.errors import DataError
 from greenroom.evidence import HoldOut, reference_sample
 from greenroom.features import FeaturesModule, load_features
 from greenroom.fingerprint import row_keys
-from greenroom.frames import to_frame
+from greenroom.frames import frame_transformer, to_frame
 from greenroom.metrics import Predictions, evaluate
 from greenroom.model import Model
 from greenroom.schema import Columns, take
@@ -176,3 +176,20 @@ def fit_candidate(prepared: Prepared, name: str, *, reference_rows: int) -> Fitt
 def reference_columns(prepared: Prepared, fitted: Fitted) -> Columns:
     """Return the rows of the reference sample as they are in the data."""
     return take(prepared.dataset.columns, fitted.reference)
+
+
+def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model) -> Any:
+    """Return what plain MLflow clients load: raw columns in, predictions out.
+
+    Without features that is the estimator itself. With them they become a first step, pickled by
+    value, so that the version works where neither the app nor Greenroom is installed.
+    """
+    if features is None:
+        return estimator
+    import cloudpickle
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    cloudpickle.register_pickle_by_value(features.module)
+    transform = frame_transformer(features.features, model.schema)
+    return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])

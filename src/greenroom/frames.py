@@ -77,6 +77,7 @@ MLFLOW_TYPES: Final[Mapping[Kind, str]] = {
     "category": "string",
     "date": "datetime",
     "datetime": "datetime",
+    "records": "string",
 }
 """The kinds of declared columns as the types of a signature."""
 

@@ -24,7 +24,7 @@ from greenroom.errors import RequestMalformed
 from greenroom.json_literals import has_literals, replace_literals
 from greenroom.predictions import Predictions
 from greenroom.refusal import readable_name
-from greenroom.reply import to_json
+from greenroom.reply import instant_texts, to_json
 from greenroom.tensors import (
     BadTensor,
     Tensor,
@@ -287,6 +287,9 @@ def _plain(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if values.dtype.kind in "biuf":
         return values
     plain = np.empty(values.shape, dtype=object)
+    if values.dtype.kind == "M":
+        plain[:] = [text or "" for text in instant_texts(values)]
+        return plain
     for place, value in np.ndenumerate(values):
         plain[place] = str(value) if isinstance(value, str) else _encode(value).decode()
     return plain

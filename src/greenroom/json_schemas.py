@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from greenroom.examples import plain_value
-from greenroom.refusal import LARGEST_INTEGER
+from greenroom.refusal import LARGEST_INTEGER, MAX_RECORDS
 from greenroom.schema import Column, Schema
 from greenroom.task import Output
 
@@ -51,10 +51,11 @@ def row_schema(schema: Schema, *, by_request_name: bool = True) -> dict[str, Any
     >>> row_schema(Schema((Column("age", nullable=True),)))["properties"]
     {'age': {'type': ['number', 'null']}}
     """
-    names = {c: c.request_name if by_request_name else c.name for c in schema}
+    # In pairs: an example of records is a list, and a column that holds one has no hash.
+    named = [(c, c.request_name if by_request_name else c.name) for c in schema]
     found = object_schema(
-        {name: column_schema(column) for column, name in names.items()},
-        required=[name for column, name in names.items() if not column.nullable],
+        {name: column_schema(column) for column, name in named},
+        required=[name for column, name in named if not column.nullable],
         title="One row",
     )
     return {**found, "additionalProperties": False} if by_request_name else found
@@ -80,14 +81,15 @@ def column_schema(column: Column) -> dict[str, Any]:
     {'type': 'number', 'minimum': 0, 'description': 'Unit: cm.', 'x-unit': 'cm', 'examples': [170]}
     """
     kind: dict[str, Any] = dict(_KINDS[column.kind])
-    if column.kind == "integer":
-        kind["minimum"], kind["maximum"] = -LARGEST_INTEGER, LARGEST_INTEGER
-    if column.minimum is not None:
-        kind["minimum"] = _short(max(column.minimum, kind.get("minimum", column.minimum)))
-    if column.maximum is not None:
-        kind["maximum"] = _short(min(column.maximum, kind.get("maximum", column.maximum)))
+    kind |= _limits(column)
     if column.kind == "category":
         kind["enum"] = list(column.categories)
+    if column.kind == "records":
+        kind |= {
+            "minItems": 1,
+            "maxItems": MAX_RECORDS,
+            "items": row_schema(Schema(column.columns)),
+        }
     if column.nullable:
         kind["type"] = [kind["type"], "null"]
         if "enum" in kind:
@@ -103,6 +105,17 @@ def column_schema(column: Column) -> dict[str, Any]:
     return kind
 
 
+def _limits(column: Column) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if column.kind == "integer":
+        found["minimum"], found["maximum"] = -LARGEST_INTEGER, LARGEST_INTEGER
+    if column.minimum is not None:
+        found["minimum"] = _short(max(column.minimum, found.get("minimum", column.minimum)))
+    if column.maximum is not None:
+        found["maximum"] = _short(min(column.maximum, found.get("maximum", column.maximum)))
+    return found
+
+
 _KINDS: Final[dict[str, dict[str, Any]]] = {
     "number": {"type": "number"},
     "integer": {"type": "integer"},
@@ -111,6 +124,7 @@ _KINDS: Final[dict[str, dict[str, Any]]] = {
     "category": {"type": "string"},
     "date": {"type": "string", "format": "date"},
     "datetime": {"type": "string", "format": "date-time"},
+    "records": {"type": "array"},
 }
 
 
@@ -130,6 +144,8 @@ def output_schema(output: Output, classes: Mapping[Any, str]) -> dict[str, Any]:
             found["type"] = ["number", "null"]
         case "boolean":
             found["type"] = ["boolean", "null"]
+        case "time":
+            found["type"] = ["string", "null"]
         case "texts":
             found |= {"type": ["array", "null"], "items": {"type": "string"}}
         case "by_class":

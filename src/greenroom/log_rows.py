@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from greenroom.log_records import Answers, Observations, Request, Version
 from greenroom.request import MAX_ROWS, RequestType, Rows
-from greenroom.schema import Column, Schema
+from greenroom.schema import Column, Columns, Schema
 from greenroom.task import TASKS, Output
 
 __all__ = ["COMMON", "FEEDBACK", "column_names", "observation_rows", "prediction_rows"]
@@ -75,7 +75,10 @@ _TYPES: Final[dict[str, Any]] = {
     "category": pa.string(),
     "date": pa.date32(),
     "datetime": _INSTANT,
+    "records": pa.string(),
 }
+"""What is inside of a field stands there as JSON."""
+
 _LABELS: Final[dict[type, Any]] = {
     bool: pa.bool_(),
     int: pa.int64(),
@@ -87,6 +90,7 @@ _OUTPUTS: Final[dict[str, Any]] = {
     "boolean": pa.bool_(),
     "by_class": pa.list_(pa.float64()),
     "texts": pa.list_(pa.string()),
+    "time": _INSTANT,
 }
 _UNSPEAKABLE: Final = re.compile(r"[ ,;{}()\n\t=]")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -132,6 +136,8 @@ def prediction_rows(version: Version, answers: Sequence[Answers]) -> pa.Table:
     outputs = {output.name: output for output in TASKS[version.task].outputs}
     for place, name in enumerate(version.outputs):
         values = [value for record in answers for value in record.outputs[place]]
+        if outputs[name].kind == "time":
+            values = [_instant(value) for value in values]
         table[name] = pa.array(values, _output_type(outputs[name], version.classes, values))
     return pa.table(table)
 
@@ -244,6 +250,8 @@ def _places(n_each: Sequence[int], lengths: Sequence[int]) -> pa.Array:
 
 def _array(column: Column, values: Any) -> pa.Array:
     """Return the values of a column in its own type; missing ones are null."""
+    if column.kind == "records":
+        return pa.array([None if rows is None else _inner(column, rows) for rows in values])
     found = pa.array(values, from_pandas=True)
     return found.cast(_TYPES[column.kind], safe=False)
 
@@ -260,15 +268,25 @@ def _of_json(column: Column, values: Sequence[Any]) -> pa.Array:
     if column.kind in {"date", "datetime"}:
         values = [_instant(value) for value in values]
         return pa.array(values, _INSTANT).cast(_TYPES[column.kind], safe=False)
+    if column.kind == "records":
+        values = [None if rows is None else msgspec.json.encode(rows).decode() for rows in values]
     if column.kind in {"integer", "boolean"}:
         return pa.array(values, pa.float64()).cast(_TYPES[column.kind], safe=False)
     return pa.array(values, _TYPES[column.kind])
 
 
-def _instant(text: str | None) -> dt.datetime | None:
-    if text is None:
+def _inner(column: Column, columns: Columns) -> str:
+    """Write the rows inside of a field as JSON."""
+    by_column = [_array(inner, columns[inner.name]).to_pylist() for inner in column.columns]
+    names = [inner.request_name for inner in column.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*by_column, strict=True)]
+    return msgspec.json.encode(rows).decode()
+
+
+def _instant(said: str | dt.datetime | None) -> dt.datetime | None:
+    if said is None:
         return None
-    found = dt.datetime.fromisoformat(text)
+    found = dt.datetime.fromisoformat(said) if isinstance(said, str) else said
     return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
 
 

@@ -6,6 +6,7 @@ A version that Greenroom trained holds, beside MLflow's own files::
     greenroom/features.py        the app's features module, when there is one
     greenroom/reference.parquet  a sample of the training rows, with target and predictions
     greenroom/holdout.parquet    for each held-out row its key, the truth and the predictions
+    greenroom/context.parquet    what `expand` is given besides a request, when there is that
     greenroom/parity.json        whether it is compiled (:mod:`greenroom.compiled`), or why not
 
 It is all that serving, the gate and ``reproduce`` need to know, so that a server can serve a
@@ -32,6 +33,7 @@ MANIFEST_FILE: Final = f"{FOLDER}/version.json"
 FEATURES_FILE: Final = f"{FOLDER}/features.py"
 REFERENCE_FILE: Final = f"{FOLDER}/reference.parquet"
 HOLDOUT_FILE: Final = f"{FOLDER}/holdout.parquet"
+CONTEXT_FILE: Final = f"{FOLDER}/context.parquet"
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``columns`` are the model's, ``request`` those of a request where they differ; ``inputs`` are
     the names of the columns that enter the estimator, in order. ``classes`` are a classifier's.
+    ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one.
+    ``context`` are the columns of ``greenroom/context.parquet``, empty without one.
     ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one. ``trial``
     says that the version never takes the place of one that was trained in full.
     """
@@ -91,6 +95,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     classes: tuple[Any, ...] = ()
     features_digest: str = ""
+    context: tuple[str, ...] = ()
     reply: dict[str, str] = {}
     gate: Gate
     split: Split

@@ -255,6 +255,18 @@ def _widths(y: Truth, p: Predictions) -> Floats:  # noqa: ARG001 - as all rows' 
     return widths
 
 
+def _mean_absolute_scaled_error(y: Truth, p: Predictions) -> float:
+    """Return the mean of |error| / scale; undefined where the model gives no scale, or one of 0.
+
+    Hyndman and Koehler, "Another look at measures of forecast accuracy", International Journal of
+    Forecasting 22 (2006): below 1 is better than the seasonal-naive forecast was in training.
+    """
+    scale = p.outputs.get("scale")
+    if scale is None or not (scale > 0).all():
+        return math.nan
+    return float((_absolute_errors(y, p) / scale).mean())
+
+
 def _flagged(y: Truth, p: Predictions) -> Flags:  # noqa: ARG001
     return np.asarray(p.outputs["prediction"], dtype=np.bool_)
 
@@ -353,6 +365,7 @@ FORECAST_METRICS: Final[tuple[Metric, ...]] = (
     _ROOT_MEAN_SQUARED_ERROR,
     _MEAN_ABSOLUTE_PERCENTAGE_ERROR,
     _R2_SCORE,
+    Metric("mean_absolute_scaled_error", _mean_absolute_scaled_error, greater_is_better=False),
     Metric("interval_coverage", **_share(_covered)),
     Metric("interval_width", needs_truth=False, **_mean(_widths)),
 )

@@ -58,13 +58,24 @@ class Model:
         ``seed -> {name: estimator}``, in the order in which they are tried.
     gate : Gate
         What a candidate has to show before it is promoted.
+    baselines : callable, optional
+        ``seed -> {name: estimator}``: what the candidates are shown beside, fitted and judged as
+        they are, never chosen; default: the mean, or the most frequent class.
     features : str, optional
         A Python file inside the app's folder, self-contained, with a pure function
         ``features(columns) -> columns``. Its source travels inside each version, so that training
         and serving call the same function; only its output enters the estimator. It may also
-        hold ``expand(request) -> columns``, which turns one request into rows.
+        hold ``expand(request) -> columns``, which turns one request into rows; where there is a
+        ``context``, ``expand(request, context) -> columns``.
     request : sequence of Column, optional
         What a request holds when ``expand`` makes the rows from it; default: ``columns``.
+    rows : callable, optional
+        ``table -> columns``: makes the model's rows, and the target, of what the data hold, where
+        the data are something else: dates written another way, days to be summed up. The table is
+        every column of the file as an object array, texts where it is CSV.
+    context : callable, optional
+        ``table -> columns``: what ``expand`` may look at besides the request, such as an account's
+        last year. It is made of the same table, and travels inside the version.
     serve : str
         The selector: a stage, ``"@alias"``, ``"latest"`` or a version number.
     route : str
@@ -80,7 +91,8 @@ class Model:
     dataset_name : str, optional
         How runs call the data; default: the file's name.
     generated : callable, optional
-        ``seed -> columns``: a stand-in with the same columns, for when the data are not to be had.
+        ``seed -> table``: a stand-in with the columns of the file, for when the data are not to be
+        had.
     params : callable, optional
         ``estimator -> {name: value}``: what a run records of a candidate; default: those of the
         last step's parameters that differ from their defaults.
@@ -105,8 +117,11 @@ class Model:
     target: str = ""
     candidates: Callable[[int], Mapping[str, Any]]
     gate: Gate
+    baselines: Callable[[int], Mapping[str, Any]] | None = None
     features: str = ""
     request: tuple[Column, ...] = ()
+    rows: Callable[[Columns], Mapping[str, Any]] | None = None
+    context: Callable[[Columns], Mapping[str, Any]] | None = None
     serve: str = "Production"
     route: str = ""
     reply: Mapping[str, str] = field(default_factory=dict)
@@ -142,19 +157,25 @@ class Model:
         names = {column.name for column in self.columns}
         if self.task.target and not self.target:
             yield f"target: task {self.task.name!r} needs one"
+        for column in self.columns:
+            if column.kind == "records":
+                yield f"columns: {column.name!r} is of kind 'records', which only a request has"
+        if self.context is not None and not self.request:
+            yield "context: is for expand, and there is no request"
         if self.target in names:
             yield f"target: {self.target!r} is also one of the columns"
         if self.features and not _is_inside(self.features):
             yield f"features: {self.features!r} is not a path inside the app's folder"
         for field_name in ("time", "group"):
-            column = getattr(self.split, field_name)
-            if column and column not in names:
-                yield f"split.{field_name}: {column!r} is not one of the columns"
+            named = getattr(self.split, field_name)
+            if named and named not in names:
+                yield f"split.{field_name}: {named!r} is not one of the columns"
 
     def _training_problems(self) -> Iterator[str]:
         if not callable(self.candidates):
             yield "candidates: must be a function of the seed"
-        for field_name in ("generated", "params", "artifacts"):
+        functions = ("baselines", "generated", "params", "artifacts", "rows", "context")
+        for field_name in functions:
             function = getattr(self, field_name)
             if function is not None and not callable(function):
                 yield f"{field_name}: must be a function"

@@ -18,15 +18,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.errors import GreenroomError, RequestError, RequestMalformed, VersionUnloadable
+from greenroom.errors import (
+    FieldProblem,
+    GreenroomError,
+    RequestError,
+    RequestInvalid,
+    RequestMalformed,
+    VersionUnloadable,
+)
 from greenroom.examples import example_request
 from greenroom.features import FeaturesModule
 from greenroom.frames import to_frame
 from greenroom.manifest import Manifest
 from greenroom.predictions import Predictions
 from greenroom.request import RequestType, Rows
-from greenroom.schema import Columns, Schema, matrix, n_rows
-from greenroom.task import Task, classification, regression
+from greenroom.schema import Column, Columns, Schema, matrix, n_rows
+from greenroom.task import Task, classification, forecast, regression
 
 Apply: TypeAlias = Callable[[Any], Predictions]
 """``X -> predictions``, with X of shape (n_samples, n_features)."""
@@ -89,6 +96,8 @@ class NativeRuntime:
         self._array = array
         self._features = features
         self._inputs = inputs or schema.names
+        self._forecasts = task.name == forecast.name
+        self._time = _time_column(manifest) if self._forecasts else None
         self._by_array = False
         self.accepts_matrix = False
         self.example_values = example or {}
@@ -145,8 +154,20 @@ class NativeRuntime:
         """Answer rows as they are in the data: after ``expand`` and before ``features``."""
         entering = self._entering(columns)
         if self._by_array:
-            return self.predict_matrix(matrix(entering))
-        return self._apply(self._frame(entering))
+            found = self.predict_matrix(matrix(entering))
+        else:
+            found = self._apply(self._frame(entering))
+        return self._dated(found, columns) if self._forecasts else found
+
+    def _dated(self, found: Predictions, columns: Columns) -> Predictions:
+        """Return what a forecast answers: its outputs, and which day or instant each is of."""
+        names = [output.name for output in forecast.outputs if output.name in found.outputs]
+        outputs = {name: found.outputs[name] for name in names}
+        if self._time is not None:
+            times = columns[self._time.name]
+            days = self._time.kind == "date"
+            outputs["time"] = times.astype("datetime64[D]") if days else times
+        return Predictions(outputs)
 
     def predict_matrix(self, X: npt.NDArray[np.float64]) -> Predictions:
         """Answer rows of shape (n_samples, n_columns), in the schema's order."""
@@ -194,10 +215,40 @@ class NativeRuntime:
             raise RequestMalformed(
                 "this model makes several rows from one request", advice="send one, not a list"
             )
-        request = {
-            column.name: _plain(columns[column.name][0], column.kind) for column in self.schema
-        }
-        return self._expand(request) if self._expand is not None else columns
+        if self._expand is None:
+            return columns
+        try:
+            return self._expand(plain_request(self.schema, columns))
+        except ValueError as error:
+            raise _refusal(error, self.schema) or error from None
+
+
+def _time_column(manifest: Manifest | None) -> Column | None:
+    """Return the column by which a forecast's rows are told apart, where one is known."""
+    if manifest is None or not manifest.split.time:
+        return None
+    return next(c for c in manifest.schema if c.name == manifest.split.time)
+
+
+def plain_request(schema: Schema, columns: Columns) -> dict[str, Any]:
+    """Return the first row of a request as ``expand`` is given it, under the data's names."""
+    return {column.name: _plain(columns[column.name][0], column.kind) for column in schema}
+
+
+def _refusal(error: ValueError, schema: Schema) -> RequestInvalid | None:
+    """Return the refusal of a field that ``expand`` has named: ``ValueError(field, problem)``.
+
+    Any other ValueError is a fault of the function's, whose text may hold what was sent.
+    """
+    names = {column.name: column.request_name for column in schema}
+    if len(error.args) != 2 or error.args[0] not in names:
+        return None
+    field, problem = names[error.args[0]], str(error.args[1])
+    return RequestInvalid(
+        f"{field} {problem}",
+        [FieldProblem(0, field, problem)],
+        advice="/docs shows every field, with its type and range",
+    )
 
 
 def quieten_feature_names() -> None:

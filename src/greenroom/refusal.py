@@ -24,6 +24,7 @@ from greenroom.schema import LARGEST_EXACT_INTEGER, Column, Schema
 __all__ = [
     "LARGEST_INTEGER",
     "MAX_LISTED",
+    "MAX_RECORDS",
     "explain",
     "field_problems",
     "parse_body",
@@ -38,6 +39,9 @@ LARGEST_INTEGER: Final = LARGEST_EXACT_INTEGER - 1
 
 MAX_LISTED: Final = 100
 """How many problems are listed."""
+
+MAX_RECORDS: Final = 10_000
+"""How many rows a field of kind ``records`` may hold."""
 
 _MAX_COUNTED: Final = 10_000
 _MAX_NAME: Final = 64
@@ -183,7 +187,9 @@ def field_problems(row: Any, fields: Mapping[str, Column]) -> Iterator[tuple[str
         By request name, all that there may be.
     """
     for name, column in fields.items():
-        if name in row:
+        if name in row and column.kind == "records" and isinstance(row[name], list):
+            yield from _records_problems(name, column, row[name])
+        elif name in row:
             problem = value_problem(column, row[name])
             if problem:
                 yield name, problem
@@ -194,6 +200,22 @@ def field_problems(row: Any, fields: Mapping[str, Column]) -> Iterator[tuple[str
             yield readable_name(name), "is unknown"
     for name in row.repeated:
         yield readable_name(name), "is given twice"
+
+
+def _records_problems(name: str, column: Column, rows: list[Any]) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with rows inside of a row, by ``name[place].field``."""
+    if not rows:
+        yield name, "is empty: leave it out, or send at least one row"
+    if len(rows) > MAX_RECORDS:
+        yield name, f"has {len(rows)} rows, more than the {MAX_RECORDS} that it may have"
+        return
+    fields = {inner.request_name: inner for inner in column.columns}
+    for place, row in enumerate(rows):
+        if not isinstance(row, _Object):
+            yield f"{name}[{place}]", "is not an object with fields"
+            continue
+        for field, problem in field_problems(row, fields):
+            yield f"{name}[{place}].{field}", problem
 
 
 def readable_name(name: str) -> str:
@@ -215,6 +237,8 @@ def value_problem(column: Column, value: Any) -> str:
             return "" if isinstance(value, str) else "must be a string"
         case "category":
             return _category_problem(column, value)
+        case "records":
+            return "must be a list of rows"
         case "date":
             return "" if _reads_as(value, date) else "must be a date, such as 2024-01-15"
         case _:

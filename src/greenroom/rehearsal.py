@@ -11,17 +11,21 @@ import ast
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import AppError, DataMissing, GreenroomError
 from greenroom.examples import example_request
-from greenroom.features import FeaturesModule, load_features
+from greenroom.features import FeaturesModule, load_features, with_context
 from greenroom.model import Model
+from greenroom.native import plain_request
+from greenroom.request import RequestType
 from greenroom.schema import Columns, n_rows, take
 
 N_TRIED: Final = 200
@@ -81,8 +85,11 @@ def rehearse(model: Model, folder: Path) -> Iterator[Problem]:
         yield from _check_generated(model, folder, given=dataset)
     rows = take(dataset.columns, np.arange(dataset.n_rows)[:N_TRIED]) if dataset else None
     if model.features:
-        yield from _check_features(model, folder, rows or _example_rows(model))
-    yield from _check_candidates(model)
+        context = dataset.context if dataset else {}
+        yield from _check_features(model, folder, rows or _example_rows(model), context)
+    yield from _check_candidates(model, model.candidates, "candidates")
+    if model.baselines is not None:
+        yield from _check_candidates(model, model.baselines, "baselines")
 
 
 def _attempt(call: Callable[[], T], where: str) -> tuple[T | None, list[Problem]]:
@@ -162,7 +169,9 @@ def _example_rows(model: Model) -> Columns:
     return columns
 
 
-def _check_features(model: Model, folder: Path, rows: Columns) -> Iterator[Problem]:
+def _check_features(
+    model: Model, folder: Path, rows: Columns, context: Columns
+) -> Iterator[Problem]:
     where = model.features
     path = folder / model.features
     if not path.is_file():
@@ -179,7 +188,30 @@ def _check_features(model: Model, folder: Path, rows: Columns) -> Iterator[Probl
         return
     if model.request and module.expand is None:
         yield Problem(where, "has no function `expand`, which model.request needs")
+    elif model.request:
+        found = with_context(module, context) if model.context is not None else module
+        yield from _try_expand(found, model, where)
     yield from _try_features(module, rows, where)
+
+
+def _try_expand(module: FeaturesModule, model: Model, where: str) -> Iterator[Problem]:
+    """Expand the example request, whole and with everything left out that may be."""
+    schema = model.request_schema
+    whole = example_request(schema)
+    needed = {c.request_name: whole[c.request_name] for c in schema if not c.nullable}
+    for request in (whole, needed):
+        columns = RequestType.compile(schema).decode(msgspec.json.encode(request)).columns()
+        expand, plain = module.expand, plain_request(schema, columns)
+        assert expand is not None  # noqa: S101 - for the type checker
+        made, problems = _attempt(partial(expand, plain), f"{where}, expand")
+        yield from problems
+        if problems:
+            return
+        missing = [repr(name) for name in model.schema.names if name not in (made or {})]
+        if missing:
+            what = f"makes no {', '.join(missing)}, which the model's rows have"
+            yield Problem(f"{where}, expand", what)
+            return
 
 
 def _check_imports(source: str, path: Path) -> Iterator[Problem]:
@@ -274,22 +306,24 @@ def _check_made(made: Any, length: int, where: str) -> Iterator[Problem]:
             )
 
 
-def _check_candidates(model: Model) -> Iterator[Problem]:
-    where = f"model {model.name!r}, candidates"
-    found, problems = _attempt(lambda: model.candidates(model.seed), where)
+def _check_candidates(
+    model: Model, make: Callable[[int], Mapping[str, Any]], field: str
+) -> Iterator[Problem]:
+    where = f"model {model.name!r}, {field}"
+    found, problems = _attempt(lambda: make(model.seed), where)
     yield from problems
     if problems:
         return
     if not isinstance(found, Mapping) or not found:
-        yield Problem(where, "gives no candidate", "return {name: estimator} with at least one")
+        yield Problem(where, "gives none", "return {name: estimator} with at least one")
         return
-    again, problems = _attempt(lambda: model.candidates(model.seed), where)
+    again, problems = _attempt(lambda: make(model.seed), where)
     yield from problems
     if isinstance(again, Mapping) and list(again) != list(found):
         yield Problem(where, "gives other names when called again with the same seed")
     for name, estimator in found.items():
         if not isinstance(name, str):
-            yield Problem(where, f"{name!r} is not a text; candidates go by name")
+            yield Problem(where, f"{name!r} is not a text; they go by name")
         yield from _check_estimator(model.task.name, f"{name!r}", estimator, where)
         if isinstance(again, Mapping) and again.get(name) is estimator:
             yield Problem(where, f"{name!r} is one object for all folds", "make it in the function")

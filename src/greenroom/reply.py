@@ -16,13 +16,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from greenroom.errors import AppError
 from greenroom.model import REPLY_SOURCES
 from greenroom.predictions import Predictions
 from greenroom.task import Task
 
-__all__ = ["ReplyType", "Told", "class_text", "to_json"]
+__all__ = ["ReplyType", "Told", "class_text", "instant_texts", "to_json"]
 
 _PER_REQUEST: Final = ("timestamp", "processing_time_ms", "mlflow_logged")
 _PER_ROW: Final = "prediction_id"
@@ -298,6 +299,25 @@ def _as_they_are(column: Any, _: Callable[..., Any]) -> list[Any]:
     return np.asarray(column).tolist()  # type: ignore[no-any-return]
 
 
+def instant_texts(array: npt.NDArray[Any]) -> list[str | None]:
+    """Spell days and instants as JSON holds them; None where there is none.
+
+    Examples
+    --------
+    >>> instant_texts(np.array(["2024-01-15", "NaT"], dtype="datetime64[D]"))
+    ['2024-01-15', None]
+    >>> instant_texts(np.array(["2024-01-15T10:30:00"], dtype="datetime64[us]"))
+    ['2024-01-15T10:30:00Z']
+    """
+    texts = np.datetime_as_string(array, unit="auto" if array.dtype == "datetime64[D]" else "s")
+    zone = "" if array.dtype == "datetime64[D]" else "Z"
+    return [None if text == "NaT" else f"{text}{zone}" for text in texts.tolist()]
+
+
+def _instants(column: Any, _: Callable[..., Any]) -> list[Any]:
+    return instant_texts(np.asarray(column))
+
+
 def _by_class(column: Any, by_class: Callable[..., Any]) -> list[Any]:
     """Make an object of each row; the array is taken apart by column, as there are few of them."""
     return list(map(by_class, *np.asarray(column).T.tolist()))
@@ -317,5 +337,6 @@ _VALUES: Final[dict[str, Callable[[Any, Callable[..., Any]], list[Any]]]] = {
     "number": _as_they_are,
     "boolean": _as_they_are,
     "texts": _as_they_are,
+    "time": _instants,
     "by_class": _by_class,
 }

@@ -22,7 +22,7 @@ from msgspec import Meta
 from msgspec.structs import astuple
 
 from greenroom.errors import RequestMalformed, VersionUnloadable
-from greenroom.refusal import LARGEST_INTEGER, explain, too_many_rows
+from greenroom.refusal import LARGEST_INTEGER, MAX_RECORDS, explain, too_many_rows
 from greenroom.schema import Column, Columns, Schema
 
 __all__ = ["MAX_ROWS", "RequestType", "Rows", "column_array"]
@@ -89,11 +89,7 @@ class Rows:
 
     def columns(self) -> Columns:
         """Return the values column by column, under the names that the data have."""
-        by_column = zip(*map(astuple, self._values), strict=True)
-        return {
-            column.name: column_array(column.kind, values)
-            for column, values in zip(self._schema, by_column, strict=True)
-        }
+        return _by_column(self._schema, self._values)
 
 
 class RequestType:
@@ -112,6 +108,7 @@ class RequestType:
         self._many: Final = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
         self._listed: Final = msgspec.json.Decoder(listed).decode
         self._nullable: Final = any(column.nullable for column in schema)
+        self._records: Final = tuple(p for p, c in enumerate(schema) if c.kind == "records")
         self._outlines_clash: Final = any(c.request_name == "instances" for c in schema)
 
     @classmethod
@@ -178,6 +175,8 @@ class RequestType:
         for: a body with exactly as many colons as there are fields holds no field twice.
         """
         n_fields = rows.n_rows * len(self.schema)
+        if self._records:
+            n_fields += sum(_n_inner(row, self._records) for row in rows._values)
         if not self._nullable:
             return n_fields
         return n_fields - sum(value is _ABSENT for row in rows._values for value in astuple(row))
@@ -193,6 +192,33 @@ def _n_colons(body: bytes) -> int:
 def _n_names(body: bytes) -> int:
     """Count the field names in a JSON text, repetitions included."""
     return sum(1 for colon in _STRINGS.findall(body) if colon)
+
+
+def _n_inner(row: msgspec.Struct, places: Sequence[int]) -> int:
+    """Count the fields that were given inside of a row's records."""
+    cells = astuple(row)
+    given = (cells[place] for place in places if cells[place] is not _ABSENT)
+    inner = chain.from_iterable(records or () for records in given)
+    return sum(value is not _ABSENT for record in inner for value in astuple(record))
+
+
+def _by_column(schema: Schema, values: Sequence[msgspec.Struct]) -> Columns:
+    by_column = zip(*map(astuple, values), strict=True)
+    return {
+        column.name: _records(column, cells)
+        if column.kind == "records"
+        else column_array(column.kind, cells)
+        for column, cells in zip(schema, by_column, strict=True)
+    }
+
+
+def _records(column: Column, cells: Sequence[Any]) -> npt.NDArray[Any]:
+    """Return an array of ``Columns``, one for each cell; None where it is missing."""
+    array = np.empty(len(cells), dtype=object)
+    inner = Schema(column.columns)
+    for position, rows in enumerate(_present(cells)):
+        array[position] = None if rows is None else _by_column(inner, rows)
+    return array
 
 
 def _row_type(schema: Schema) -> type[msgspec.Struct]:
@@ -227,6 +253,9 @@ def _field_type(column: Column) -> Any:
             return Annotated[float, Meta(ge=low, le=high, multiple_of=1.0)]
         case "category":
             return Literal[column.categories]
+        case "records":
+            inner = _row_type(Schema(column.columns))
+            return Annotated[list[inner], Meta(min_length=1, max_length=MAX_RECORDS)]  # type: ignore[valid-type]
         case other:
             return {"boolean": bool, "string": str, "date": date, "datetime": datetime}[other]
 
@@ -291,4 +320,5 @@ _ARRAYS: Final[dict[str, Callable[[Sequence[Any]], npt.NDArray[Any]]]] = {
     "category": _texts,
     "date": _dates,
     "datetime": _datetimes,
+    "records": _texts,
 }

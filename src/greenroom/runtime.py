@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from greenroom.compiled import CompiledRuntime, open_graph, read_parity
 from greenroom.errors import AppError, VersionCorrupt, VersionUnloadable
-from greenroom.evidence import read_reference
-from greenroom.features import FeaturesModule, features_digest, load_features
+from greenroom.evidence import read_context, read_reference
+from greenroom.features import FeaturesModule, features_digest, load_features, with_context
 from greenroom.foreign import foreign_columns, foreign_example, open_foreign, serve_foreign
 from greenroom.graphs import CompiledGraph
-from greenroom.manifest import FEATURES_FILE, REFERENCE_FILE, Manifest, read_manifest
+from greenroom.manifest import CONTEXT_FILE, FEATURES_FILE, REFERENCE_FILE, Manifest, read_manifest
 from greenroom.mlmodel import MlModel, read_mlmodel
 from greenroom.native import NativeRuntime, quieten_feature_names
 from greenroom.parity import ParityReport
@@ -316,10 +316,12 @@ def features_of(directory: Path, manifest: Manifest) -> FeaturesModule | None:
     # Compared before it runs: the digest is part of what was registered.
     if features_digest(source) != manifest.features_digest:
         raise VersionCorrupt(f"its file {FEATURES_FILE} is not the one that it was trained with")
+    context = read_context(directory / CONTEXT_FILE) if manifest.context else None
     try:
-        return load_features(source)
+        found = load_features(source)
     except AppError as error:
         raise VersionUnloadable(error.message, advice=error.advice) from error
+    return found if context is None else with_context(found, context)
 
 
 def reference_rows(directory: Path, manifest: Manifest, most: int) -> Columns | None:

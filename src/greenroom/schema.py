@@ -7,7 +7,8 @@ holds the values and their rules; reading files is :mod:`greenroom.dataset`, dec
 Rows are held column by column, as ``Columns``: a dict of one-dimensional numpy arrays of equal
 length. Numbers, integers and booleans are ``float64`` with NaN for a missing value, which is what
 estimators and ONNX graphs take; strings and categories are ``object`` arrays of ``str`` or
-``None``; dates and datetimes are ``datetime64[us]`` (UTC) with NaT.
+``None``; dates and datetimes are ``datetime64[us]`` (UTC) with NaT. A cell of kind ``records``,
+which only a request has, is ``Columns`` itself, or ``None``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import numpy.typing as npt
 
 from greenroom.errors import AppError, refuse
 
-Kind: TypeAlias = Literal["number", "integer", "boolean", "string", "category", "date", "datetime"]
+Kind: TypeAlias = Literal[
+    "number", "integer", "boolean", "string", "category", "date", "datetime", "records"
+]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -42,8 +45,9 @@ class Column:
     ----------
     name : str
         The name in the data file and in the model's signature.
-    kind : {"number", "integer", "boolean", "string", "category", "date", "datetime"}
-        What a value is. Strings stay strings: ``"001"`` is never read as a number.
+    kind : {"number", "integer", "boolean", "string", "category", "date", "datetime", "records"}
+        What a value is. Strings stay strings: ``"001"`` is never read as a number. ``records`` are
+        rows of columns of their own, one at least; only a request may hold them.
     request_name : str, optional
         The name in requests, where it differs from ``name`` (a JSON field, say, that may not
         hold a hyphen). Default: ``name``.
@@ -59,6 +63,8 @@ class Column:
         One sentence for the documentation.
     example : object
         A typical value; what the documentation's example sends.
+    columns : tuple of Column
+        For ``kind="records"``: what one of its rows holds.
 
     Examples
     --------
@@ -76,11 +82,13 @@ class Column:
     unit: str = ""
     description: str = ""
     example: Any = None
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.request_name:
             object.__setattr__(self, "request_name", self.name)
         object.__setattr__(self, "categories", tuple(self.categories))
+        object.__setattr__(self, "columns", tuple(self.columns))
         problems = list(self._problems())
         if problems:
             refuse(AppError(f"column {self.name!r}: {'; '.join(problems)}", problems=problems))
@@ -90,6 +98,17 @@ class Column:
             yield "name: is empty"
         if self.kind not in KINDS:
             yield f"kind: {self.kind!r} is not one of {', '.join(KINDS)}"
+        yield from self._range_problems()
+        if (self.kind == "category") != bool(self.categories):
+            yield "categories: belong to kind 'category', which needs at least one"
+        if len(set(self.categories)) != len(self.categories):
+            yield "categories: one is listed twice"
+        if (self.kind == "records") != bool(self.columns):
+            yield "columns: belong to kind 'records', which needs at least one"
+        if any(column.kind == "records" for column in self.columns):
+            yield "columns: records cannot hold records"
+
+    def _range_problems(self) -> Iterator[str]:
         ranged = self.minimum is not None or self.maximum is not None
         if ranged and self.kind not in {"number", "integer"}:
             yield f"minimum, maximum: have no meaning for kind {self.kind!r}"
@@ -98,10 +117,6 @@ class Column:
                 yield "minimum, maximum: must be finite"
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             yield f"minimum: {self.minimum} is above maximum {self.maximum}"
-        if (self.kind == "category") != bool(self.categories):
-            yield "categories: belong to kind 'category', which needs at least one"
-        if len(set(self.categories)) != len(self.categories):
-            yield "categories: one is listed twice"
 
     @property
     def numeric(self) -> bool:

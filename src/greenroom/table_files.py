@@ -67,15 +67,15 @@ class TableFile:
     places: Places = Places()
 
 
-def read_table(data: bytes, wanted: Sequence[str], source: str) -> TableFile:
+def read_table(data: bytes, wanted: Sequence[str] | None, source: str) -> TableFile:
     """Take a file apart: Parquet when it begins as Parquet does, else CSV in UTF-8.
 
     Parameters
     ----------
     data : bytes
         The whole file.
-    wanted : sequence of str
-        The columns to read; one that is not there is left out.
+    wanted : sequence of str, optional
+        The columns to read; one that is not there is left out. None for all.
     source : str
         What an error calls the file.
 
@@ -89,12 +89,13 @@ def read_table(data: bytes, wanted: Sequence[str], source: str) -> TableFile:
     return _from_csv(data, wanted, source)
 
 
-def _from_parquet(data: bytes, wanted: Sequence[str], source: str) -> TableFile:
+def _from_parquet(data: bytes, wanted: Sequence[str] | None, source: str) -> TableFile:
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(pa.BufferReader(data)) as file:
             names = file.schema_arrow.names
+            wanted = names if wanted is None else wanted
             table = file.read(columns=[name for name in wanted if name in names])
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"dataset {source} cannot be read as Parquet") from error
@@ -104,9 +105,10 @@ def _from_parquet(data: bytes, wanted: Sequence[str], source: str) -> TableFile:
     )
 
 
-def _from_csv(data: bytes, wanted: Sequence[str], source: str) -> TableFile:
+def _from_csv(data: bytes, wanted: Sequence[str] | None, source: str) -> TableFile:
     header = _header(data, source)
-    there = [name for name in wanted if name in header]
+    wanted = [name for name in header if name] if wanted is None else wanted
+    there = [name for name in dict.fromkeys(wanted) if name in header]
     table, refused = _read_csv(data, there, source, one_column=len(header) == 1)
     problems = [f"column {name!r} is there more than once" for name in _doubled(there, header)]
     if refused:

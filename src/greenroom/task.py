@@ -33,15 +33,15 @@ class Output:
     ----------
     name : str
         The output's name, in replies and as a tensor.
-    kind : {"label", "number", "boolean", "by_class", "texts"}
+    kind : {"label", "number", "boolean", "by_class", "texts", "time"}
         ``label`` is one of the classes, ``by_class`` a number for each class, ``texts`` a list of
-        strings.
+        strings, ``time`` a day or an instant.
     description : str
         One sentence for the documentation.
     """
 
     name: str
-    kind: Literal["label", "number", "boolean", "by_class", "texts"]
+    kind: Literal["label", "number", "boolean", "by_class", "texts", "time"]
     description: str
 
 
@@ -138,14 +138,22 @@ def _detect(estimator: Any, X: Any) -> Predictions:
 
 
 def _forecast(estimator: Any, X: Any) -> Predictions:
-    """Take ``predict`` to give shape (n_samples, 3): the value and the ends of its interval."""
+    """Take ``predict`` to give shape (n_samples, 3): the value and the ends of its interval.
+
+    An estimator may also have ``scale(X)``, for each row what an absolute error is divided by for
+    ``mean_absolute_scaled_error``: the mean absolute error, among the rows it was fitted on, of a
+    seasonal-naive forecast of the series that the row belongs to.
+    """
     values = np.asarray(estimator.predict(X), dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != 3:
         raise AppError(
             "a forecast's estimator must predict three columns: prediction, lower, upper",
             advice="give its predict method the shape (n_samples, 3)",
         )
-    return Predictions({"prediction": values[:, 0], "lower": values[:, 1], "upper": values[:, 2]})
+    outputs = {"prediction": values[:, 0], "lower": values[:, 1], "upper": values[:, 2]}
+    if hasattr(estimator, "scale"):
+        outputs["scale"] = np.asarray(estimator.scale(X), dtype=np.float64).reshape(-1)
+    return Predictions(outputs)
 
 
 classification: Final = Task(
@@ -189,6 +197,7 @@ forecast: Final = Task(
         Output("prediction", "number", "The expected value."),
         Output("lower", "number", "The lower end of the interval."),
         Output("upper", "number", "The upper end of the interval."),
+        Output("time", "time", "The day or the instant that is forecast."),
     ),
     metrics=FORECAST_METRICS,
     predict=_forecast,

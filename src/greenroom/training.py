@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from greenroom.app import App
+from greenroom.app_loading import pickle_by_value
+from greenroom.baselines import Baseline, judge_baselines
 from greenroom.compiled import compile_version
 from greenroom.cross_validation import (
     CandidateScores,
@@ -27,12 +29,20 @@ from greenroom.cross_validation import (
 )
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
-from greenroom.evidence import write_holdout, write_reference
+from greenroom.evidence import write_context, write_holdout, write_reference
 from greenroom.examples import example_request, typical_values
 from greenroom.figures import classification_report, feature_importance, figures_for
-from greenroom.fitting import Fitted, Prepared, fit_candidate, prepare, reference_columns
-from greenroom.frames import frame_transformer, to_frame
+from greenroom.fitting import (
+    Fitted,
+    Prepared,
+    fit_candidate,
+    prepare,
+    reference_columns,
+    whole_pipeline,
+)
+from greenroom.frames import to_frame
 from greenroom.manifest import (
+    CONTEXT_FILE,
     FEATURES_FILE,
     HOLDOUT_FILE,
     REFERENCE_FILE,
@@ -54,9 +64,6 @@ from greenroom.settings import Settings
 from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
 from greenroom.training_route import TrainingPlan
 from greenroom.version_files import directory_digest
-
-if TYPE_CHECKING:
-    from greenroom.features import FeaturesModule
 
 _INTERVAL: Final = ("_low", "_high")
 
@@ -81,6 +88,7 @@ class Trained:
     prepared: Prepared | None = None
     fitted: Fitted | None = None
     scores: Sequence[CandidateScores] = ()
+    baselines: Sequence[Baseline] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -126,19 +134,23 @@ def train_model(
         if present is not None:
             return Trained(model, "", dataset, version=present.version, unchanged=True)
     prepared = prepare(model, folder, dataset)
+    pickle_by_value(folder)
     tracking = Tracking(settings.tracking_uri, app.experiment)
     title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
         environment = record_environment()
         _log_beginning(run, prepared, code, environment)
-        scores = _scores(prepared, on_progress)
+        inputs, folds = prepared.train_inputs, prepared.folds()
+        scores = cross_validate(model, inputs, prepared.train_y, folds, on_progress=on_progress)
         _log_candidates(tracking, run, prepared, scores)
+        baselines = judge_baselines(prepared)
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
         fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
         on_progress("compiling the model, logging it and its figures to MLflow", None)
         manifest = _manifest(app, prepared, fitted, code, environment, plan)
         _log_results(run, prepared, fitted, chosen)
+        _log_baselines(run, baselines)
         logged, digest, parity = _log_version(run, prepared, fitted, manifest)
         _log_runtime(run, parity)
     tags = _version_tags(manifest, training, digest) | {"greenroom.runtime": _runtime(parity)}
@@ -151,6 +163,7 @@ def train_model(
         prepared=prepared,
         fitted=fitted,
         scores=scores,
+        baselines=baselines,
         tags=tags,
     )
 
@@ -188,11 +201,6 @@ def _already_registered(registry: Registry, name: str, training: str) -> ModelVe
     return max(same, key=lambda version: int(version.version), default=None)
 
 
-def _scores(prepared: Prepared, on_progress: OnProgress) -> list[CandidateScores]:
-    inputs, folds = prepared.train_inputs, prepared.folds()
-    return cross_validate(prepared.model, inputs, prepared.train_y, folds, on_progress=on_progress)
-
-
 def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[str, str]:
     tags = {
         "greenroom.app": app.name,
@@ -226,6 +234,15 @@ def _log_candidates(
                 {"candidate": score.name, "dataset_name": prepared.dataset.name, **params}
             )
             run.log_metrics(score.flat())
+
+
+def _log_baselines(run: Run, baselines: Sequence[Baseline]) -> None:
+    """Record the hold-out figures of what the candidates have to be better than."""
+    for position, baseline in enumerate(baselines, start=1):
+        prefix = "baseline" if len(baselines) == 1 else f"baseline_{position}"
+        run.log_params({prefix: baseline.name})
+        points = {k: v for k, v in baseline.metrics.items() if not k.endswith(_INTERVAL)}
+        run.log_metrics({f"{prefix}_{name}": value for name, value in points.items()})
 
 
 def _log_results(run: Run, prepared: Prepared, fitted: Fitted, chosen: CandidateScores) -> None:
@@ -272,6 +289,7 @@ def _manifest(
         inputs=tuple(str(name) for name in prepared.inputs.columns),
         classes=fitted.holdout.predictions.classes,
         features_digest=prepared.features.digest if prepared.features else "",
+        context=tuple(dataset.context),
         reply=dict(model.reply),
         gate=model.gate,
         split=model.split,
@@ -314,6 +332,8 @@ def _log_version(
         y = None if prepared.y is None else prepared.y[fitted.reference]
         write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
         write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
+        if prepared.dataset.context:
+            write_context(directory / CONTEXT_FILE, prepared.dataset.context)
         reports.append(
             compile_version(
                 directory,
@@ -352,23 +372,6 @@ def _log_runtime(run: Run, report: ParityReport) -> None:
         tags["greenroom.runtime_reason"] = report.reason
     run.set_tags(tags)
     run.log_files({"parity.json": _json(report)})
-
-
-def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model) -> Any:
-    """Return what plain MLflow clients load: raw columns in, predictions out.
-
-    Without features that is the estimator itself. With them they become a first step, pickled by
-    value, so that the version works where neither the app nor Greenroom is installed.
-    """
-    if features is None:
-        return estimator
-    import cloudpickle
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import FunctionTransformer
-
-    cloudpickle.register_pickle_by_value(features.module)
-    transform = frame_transformer(features.features, model.schema)
-    return Pipeline([("features", FunctionTransformer(transform)), ("estimator", estimator)])
 
 
 def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, str]:

@@ -83,6 +83,7 @@ def read_schema(path: Path) -> tuple[Column, ...]:
         listed: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         columns = msgspec.convert(listed, tuple[Column, ...])
         _only_known(listed)
+        _no_records(columns)
         return Schema(columns).columns
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -91,6 +92,15 @@ def read_schema(path: Path) -> tuple[Column, ...]:
         raise SettingsError(
             f"{path}: {error}", advice="write a list of columns, each with name and kind"
         ) from error
+
+
+def _no_records(columns: tuple[Column, ...]) -> None:
+    """Refuse rows inside of a row, which nothing makes rows of where there is no app."""
+    for column in columns:
+        if column.kind == "records":
+            raise AppError(
+                f"column {column.name!r} is of kind 'records', which only an app can use"
+            )
 
 
 def _only_known(listed: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from greenroom.registry import ModelVersion, Registry
     from greenroom.release import Release
     from greenroom.reproduction import Reproduction
+    from greenroom.scorecard import Scorecards
     from greenroom.settings import Settings
     from greenroom.training_report import ReportFile
 
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
     help="Go on to the gate, or only register; default: as the app says.",
 )
 @click.option(
+    "--figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the figures into this Markdown file of the app's folder.",
+)
+@click.option(
     "--progress-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write how it is going, and in the end how it went, into this file (JSON).",
@@ -64,6 +70,7 @@ def train(
     trial: bool,
     generated: bool | None,
     promotes: bool | None,
+    figures: Path | None,
     progress_file: Path | None,
     config: Path | None,
 ) -> None:
@@ -81,7 +88,15 @@ def train(
             TrainingPlan(model=name, candidates=names, dataset=dataset, rows=rows, trial=trial)
             for name in _to_train(project.the_app, only, one=bool(names or dataset))
         ]
-        _train(project, plans, promotes, file)
+        # Opened first: a training is long, and a file without a place for its figures ends it.
+        cards = _scorecards(project, plans, figures) if figures else None
+        _train(project, plans, promotes, file, cards)
+
+
+def _scorecards(project: Project, plans: Sequence[TrainingPlan], figures: Path) -> Scorecards:
+    from greenroom.scorecard import Scorecards
+
+    return Scorecards(project.folder / figures, [plan.model for plan in plans])
 
 
 def _to_train(app: App, only: str, *, one: bool) -> list[str]:
@@ -96,6 +111,7 @@ def _train(
     plans: Sequence[TrainingPlan],
     promotes: bool | None,
     file: ReportFile | None,
+    cards: Scorecards | None,
 ) -> None:
     from greenroom.release import report_of, train_and_release
     from greenroom.wiring import build_registry
@@ -124,6 +140,17 @@ def _train(
             if file:
                 file.trained(report_of(release))
             _show(release)
+            if cards is not None:
+                _write_figures(cards, release)
+
+
+def _write_figures(cards: Scorecards, release: Release) -> None:
+    name, file = release.trained.model.name, cards.path.name
+    if release.trained.fitted is None:
+        note(f"{name}: nothing was trained, so {file} stays as it was")
+    else:
+        cards.write(release.trained)
+        say(f"figures  {name}: written into {file}")
 
 
 def _both(one: OnProgress, other: OnProgress) -> OnProgress:
@@ -185,9 +212,12 @@ def _show_scores(release: Release) -> None:
                     else "-"
                     for name in first
                 ),
-                "best" if score.name == chosen else "",
+                mark,
             ]
-            for score in trained.scores
+            for score, mark in [
+                *((line.scores, "baseline") for line in trained.baselines),
+                *((score, "best" if score.name == chosen else "") for score in trained.scores),
+            ]
         ],
     )
     table(
