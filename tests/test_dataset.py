@@ -248,6 +248,67 @@ def test_a_folder_is_not_a_dataset(tmp_path):
         load_dataset(model(), tmp_path)
 
 
+def pointed_to(folder, content):
+    md5 = hashlib.md5(content).hexdigest()
+    pointer = f"outs:\n- md5: {md5}\n  hash: md5\n  path: rows.csv\n"
+    (folder / "rows.csv.dvc").write_text(pointer)
+    return md5
+
+
+def dvc_is_installed(monkeypatch, *, brings=None):
+    """Let DVC be there, or not; where it is, it brings ``brings``."""
+
+    def pull(pointer, on_progress):
+        pointer.path.with_suffix("").write_bytes(brings)
+
+    monkeypatch.setattr("greenroom.data_files.can_pull", lambda: brings is not None)
+    monkeypatch.setattr("greenroom.data_files.pull", pull)
+
+
+ROWS = b"age,income,code,y\n1,,,0\n2,,,1\n"
+
+
+def test_a_file_that_dvc_keeps_is_pulled_and_its_pointer_recorded(tmp_path, monkeypatch):
+    md5 = pointed_to(tmp_path, ROWS)
+    dvc_is_installed(monkeypatch, brings=ROWS)
+    require_dataset(model(), tmp_path)
+    data = load_dataset(model(), tmp_path)
+
+    assert (data.n_rows, data.dvc_md5, data.dvc_differs) == (2, md5, False)
+    assert data.tags == {"greenroom.dvc_md5": md5}
+
+
+def test_without_dvc_the_error_names_the_command_and_the_extra(tmp_path, monkeypatch):
+    pointed_to(tmp_path, ROWS)
+    dvc_is_installed(monkeypatch)
+    for attempt in (load_dataset, require_dataset):
+        with pytest.raises(DataMissing, match=r"FileNotFoundError: rows\.csv") as failed:
+            attempt(model(), tmp_path)
+        assert "dvc pull rows.csv.dvc" in failed.value.advice
+        assert "pip install 'greenroom[dvc]'" in failed.value.advice
+
+
+def test_a_file_that_is_not_its_pointers_is_used_and_said(tmp_path, monkeypatch):
+    md5 = pointed_to(tmp_path, ROWS)
+    dvc_is_installed(monkeypatch, brings=b"not asked for")
+    (tmp_path / "rows.csv").write_bytes(ROWS + b"3,,,1\n")
+    data = load_dataset(model(), tmp_path)
+
+    assert (data.n_rows, data.dvc_md5, data.dvc_differs) == (3, md5, True)
+    assert "not the one" in data.tags["greenroom.dvc"]
+
+
+def test_data_that_were_asked_to_be_generated_are_not_pulled_and_a_check_pulls_none(
+    tmp_path, monkeypatch
+):
+    pointed_to(tmp_path, ROWS)
+    dvc_is_installed(monkeypatch, brings=ROWS)
+    assert load_dataset(model(generated=stand_in), tmp_path, generated=True).generated
+    with pytest.raises(DataMissing, match="dvc pull"):
+        load_dataset(model(), tmp_path, pulls=False)
+    assert not (tmp_path / "rows.csv").exists()
+
+
 def test_any_fsspec_address_is_read(tmp_path):
     import fsspec
 

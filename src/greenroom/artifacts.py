@@ -8,23 +8,18 @@ right ones, and where they are kept is left to :mod:`greenroom.model_store`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from greenroom.errors import NotInRegistry, RegistryError, RegistryUnavailable
+from greenroom.errors import NotInRegistry, RegistryError
 from greenroom.mlflow_rest import MlflowRest
+from greenroom.object_stores import opened_store, shown
 
 PROXY: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _CHUNK_BYTES: Final = 1 << 20
 _DEEPEST: Final = 32
-_EXTRAS: Final = {
-    **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "az"), "azure"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ def list_files(rest: MlflowRest, location: str, folder: str = "") -> list[Remote
     elif (local := _local(location)) is not None:
         found = _walk_local(local, folder)
     else:
-        found = _walk_fsspec(location, folder)
+        found = _walk_store(location, folder)
     return sorted(found, key=lambda file: file.path)
 
 
@@ -152,11 +147,13 @@ def _read(rest: MlflowRest, location: str, path: str) -> Iterator[bytes]:
             with (local / path).open("rb") as file:
                 yield from _chunks(file)
         else:
-            filesystem, root = _filesystem(location)
-            with _store_errors(location), filesystem.open(_joined(root, path), "rb") as file:
+            with (
+                opened_store(location, RegistryError) as (store, root),
+                store.open(_joined(root, path), "rb") as file,
+            ):
                 yield from _chunks(file)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise NotInRegistry(f"there is no file {path} at {_shown(location)}") from error
+        raise NotInRegistry(f"there is no file {path} at {shown(location)}") from error
 
 
 def _chunks(file: Any) -> Iterator[bytes]:
@@ -211,11 +208,12 @@ def _walk_local(root: Path, folder: str) -> Iterator[RemoteFile]:
             yield RemoteFile(path.relative_to(root).as_posix(), path.stat().st_size)
 
 
-def _walk_fsspec(location: str, folder: str) -> Iterator[RemoteFile]:
-    filesystem, root = _filesystem(location)
-    with _store_errors(location):
+def _walk_store(location: str, folder: str) -> Iterator[RemoteFile]:
+    with opened_store(location, RegistryError) as (store, root):
         try:
-            found = filesystem.find(_joined(root, folder), detail=True)
+            # A store that was listed before may have been filled since.
+            store.invalidate_cache()
+            found = store.find(_joined(root, folder), detail=True)
         except FileNotFoundError:
             return
     for path, entry in found.items():
@@ -223,44 +221,5 @@ def _walk_fsspec(location: str, folder: str) -> Iterator[RemoteFile]:
         yield RemoteFile(str(safe_path(relative)), entry.get("size"))
 
 
-def _filesystem(location: str) -> tuple[Any, str]:
-    import fsspec
-
-    scheme = urlsplit(location).scheme
-    try:
-        filesystem, root = fsspec.core.url_to_fs(location)
-    except ImportError as error:
-        extra = _EXTRAS.get(scheme, "")
-        raise RegistryError(
-            f"the files at {_shown(location)} cannot be read: {error}",
-            advice=f"pip install 'greenroom[{extra}]'" if extra else "",
-        ) from error
-    except ValueError as error:
-        raise RegistryError(f"nothing here reads {_shown(location)}: {error}") from error
-    return filesystem, str(root)
-
-
-@contextmanager
-def _store_errors(location: str) -> Iterator[None]:
-    """Make what an object store's library raises one error, all but a missing file."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RegistryUnavailable(
-            f"the files at {_shown(location)} cannot be reached: {error}",
-            advice="check the network and the credentials of the object store",
-        ) from error
-
-
 def _joined(root: str, path: str) -> str:
     return "/".join(part for part in (root.rstrip("/"), path.strip("/")) if part)
-
-
-def _shown(location: str) -> str:
-    """Leave out what an address may hold besides the place: credentials and signed queries."""
-    parts = urlsplit(location)
-    if not parts.scheme:
-        return location
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

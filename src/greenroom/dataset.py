@@ -1,11 +1,12 @@
 """Datasets: a model's rows, read from where the app says and checked against its columns.
 
-CSV and Parquet, from the app's folder or any fsspec address, or rows that a function of the app's
+CSV and Parquet, from the app's folder or an object store, or rows that a function of the app's
 returns. Everything that does not fit is reported at once, by column and line, never with a value.
 Data are generated only when that was asked for and the file is not there, and are marked as such.
 
-Parsing files is :mod:`greenroom.table_files`' business, casting values :mod:`greenroom.casting`'s,
-and dividing the rows :mod:`greenroom.split`'s.
+Fetching files is :mod:`greenroom.data_files`' business, parsing them
+:mod:`greenroom.table_files`', casting values :mod:`greenroom.casting`'s, and dividing the rows
+:mod:`greenroom.split`'s.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from greenroom.casting import Cast, Misfit, cast_column, cast_labels, to_arrow
+from greenroom.data_files import DataFile, data_file_exists, read_data_file, ways_to_have
 from greenroom.derivation import as_context, context_hash, derive
 from greenroom.errors import DataError, DataMissing
 from greenroom.fingerprint import content_hash, file_digest
 from greenroom.model import Model
+from greenroom.object_stores import shown
 from greenroom.progress import OnProgress, silent
 from greenroom.schema import Column, Columns, take
 from greenroom.table_files import Places, read_table
 
 LABEL_TASKS: Final = frozenset({"classification", "anomaly"})
 """Tasks whose target is a class; others' is a number."""
-
-_SCHEMES: Final = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,10 @@ class Dataset:
         What ``model.context`` made of the data; empty without one.
     n_available : int
         How many rows the source has, where only some were drawn; else 0.
+    dvc_md5 : str
+        The MD5 in the DVC pointer beside the file; empty where there is none.
+    dvc_differs : bool
+        Whether the file is another one than its DVC pointer points to.
     """
 
     name: str
@@ -76,6 +81,18 @@ class Dataset:
     generated: bool = False
     context: Columns = field(default_factory=dict)
     n_available: int = 0
+    dvc_md5: str = ""
+    dvc_differs: bool = False
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What runs and versions are labelled with beside the hashes."""
+        tags = {"greenroom.data": "generated data"} if self.generated else {}
+        if self.dvc_md5:
+            tags["greenroom.dvc_md5"] = self.dvc_md5
+        if self.dvc_differs:
+            tags["greenroom.dvc"] = "the file is not the one that its DVC pointer points to"
+        return tags
 
 
 def load_dataset(
@@ -84,6 +101,7 @@ def load_dataset(
     *,
     rows: int = 0,
     generated: bool = False,
+    pulls: bool = True,
     on_progress: OnProgress = silent,
 ) -> Dataset:
     """Read a model's data, check them, and take their fingerprints.
@@ -98,6 +116,9 @@ def load_dataset(
         How many rows are drawn, by the model's seed and in the order of the source; 0: all.
     generated : bool
         Whether ``model.generated`` may stand in for a file that is not there.
+    pulls : bool
+        Whether DVC may bring such a file, where a pointer stands in its place and no stand-in is
+        asked for.
     on_progress : callable
         Told what is being done.
 
@@ -111,14 +132,17 @@ def load_dataset(
     if not isinstance(model.dataset, str):
         return _checked(model, _called(model), rows, on_progress)
     on_progress(f"reading {model.dataset}", None)
+    stands_in = generated and model.generated is not None
     try:
-        data = _read_bytes(model.dataset, folder)
+        file = read_data_file(
+            model.dataset, folder, pulls=pulls and not stands_in, on_progress=on_progress
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
-        if generated and model.generated is not None:
+        if stands_in:
             on_progress("generating data", None)
             return _checked(model, _generated(model), rows, on_progress)
         raise _missing(model, folder) from error
-    return _checked(model, _parsed(model, data), rows, on_progress)
+    return _checked(model, _parsed(model, file), rows, on_progress)
 
 
 def require_dataset(model: Model, folder: Path, *, generated: bool = False) -> None:
@@ -136,7 +160,7 @@ def require_dataset(model: Model, folder: Path, *, generated: bool = False) -> N
     """
     if not isinstance(model.dataset, str) or (generated and model.generated is not None):
         return
-    if not _exists(model.dataset, folder):
+    if not data_file_exists(model.dataset, folder):
         raise _missing(model, folder)
 
 
@@ -150,6 +174,7 @@ class _Source:
     ignored: tuple[str, ...]
     problems: tuple[str, ...] = ()
     dataset_hash: str = ""
+    file: DataFile | None = None
     places: Places = field(default_factory=Places)
     generated: bool = False
 
@@ -197,6 +222,8 @@ def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -
         generated=found.generated,
         context=context,
         n_available=n_available if n_available != n_rows else 0,
+        dvc_md5=found.file.pointer.md5 if found.file and found.file.pointer else "",
+        dvc_differs=found.file is not None and found.file.differs,
     )
 
 
@@ -275,47 +302,13 @@ def _wanted(model: Model) -> list[str]:
     return [column.name for column in model.columns] + ([model.target] if model.target else [])
 
 
-def _read_bytes(source: str, folder: Path) -> bytes:
-    """Read all of a file at once, so that the digest is of the bytes that are parsed."""
-    try:
-        if "://" not in source:
-            return (folder / source).read_bytes()
-        import fsspec
-
-        with fsspec.open(source, "rb") as file:
-            data: bytes = file.read()
-            return data
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except ImportError as error:
-        extra = _SCHEMES.get(source.partition("://")[0], "")
-        advice = f"pip install 'greenroom[{extra}]'" if extra else str(error)
-        raise DataError(f"dataset {source} needs a package to be read", advice=advice) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DataError(f"dataset {source} cannot be read: {reason}") from error
-
-
-def _exists(source: str, folder: Path) -> bool:
-    if "://" not in source:
-        return (folder / source).exists()
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(source)
-        return bool(filesystem.exists(path))
-    except (ImportError, OSError, ValueError):
-        return True  # reading it says what is wrong
-
-
 def _missing(model: Model, folder: Path) -> DataMissing:
     source = str(model.dataset)
-    place = source if "://" in source else str(folder / source)
-    ways = [f"put the file at {place}"]
+    ways = ways_to_have(source, folder)
     if model.generated is not None:
         ways.append("train on generated data with --generated (GREENROOM_GENERATED=1)")
     return DataMissing(
-        f"the dataset of model {model.name!r} is not there: FileNotFoundError: {source}",
+        f"the dataset of model {model.name!r} is not there: FileNotFoundError: {shown(source)}",
         advice=", or ".join(ways),
     )
 
@@ -370,15 +363,16 @@ def _asked(model: Model) -> list[str] | None:
     return None if model.rows is not None or model.context is not None else _wanted(model)
 
 
-def _parsed(model: Model, data: bytes) -> _Source:
-    source = str(model.dataset)
-    found = read_table(data, _asked(model), source)
+def _parsed(model: Model, file: DataFile) -> _Source:
+    source = shown(str(model.dataset))
+    found = read_table(file.data, _asked(model), source)
     return _Source(
         name=model.dataset_name or re.sub(r".*/", "", source),
         source=source,
         table=found.columns,
         ignored=found.ignored,
         problems=found.problems,
-        dataset_hash=file_digest([data]),
+        dataset_hash=file_digest([file.data]),
+        file=file,
         places=found.places,
     )

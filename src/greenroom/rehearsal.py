@@ -113,7 +113,7 @@ def _read(model: Model, folder: Path) -> tuple[Dataset | None, list[Problem]]:
 
     def load() -> Dataset | None:
         try:
-            return load_dataset(model, folder)
+            return load_dataset(model, folder, pulls=False)  # a check changes nothing
         except DataMissing as error:
             absent.append(error)
             return None
@@ -125,6 +125,9 @@ def _read(model: Model, folder: Path) -> tuple[Dataset | None, list[Problem]]:
         problems = [Problem(where, error.message, error.advice, "warning")]
         # What is wrong with generated data is named by the check that is about them.
         dataset, _ = _attempt(lambda: load_dataset(model, folder, generated=True), where)
+    if dataset is not None and dataset.dvc_differs:
+        what = f"{model.dataset} is not the file that {model.dataset}.dvc points to"
+        problems = [*problems, Problem(where, what, f"dvc pull {model.dataset}.dvc", "warning")]
     return dataset, problems
 
 

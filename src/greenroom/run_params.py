@@ -21,6 +21,7 @@ def run_params(prepared: Prepared) -> dict[str, Any]:
         "dataset_name": dataset.name,
         "dataset_hash": dataset.dataset_hash,
         "content_hash": dataset.content_hash,
+        **({"dvc_md5": dataset.dvc_md5} if dataset.dvc_md5 else {}),
         "n_rows": dataset.n_rows,
         **({"n_available": dataset.n_available} if dataset.n_available else {}),
         "n_columns": len(model.columns),

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.errors import RegistryError, RegistryUnavailable
 from greenroom.manifest import FLAVOR, FORMAT, MANIFEST_FILE
+from greenroom.object_stores import require_upload
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
     from greenroom.schema import Schema
 
@@ -196,6 +198,8 @@ class Tracking:
     ------
     RegistryUnavailable
         When the server does not answer.
+    RegistryError
+        When the experiment has been deleted, or its files could not be uploaded from here.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -208,9 +212,12 @@ class Tracking:
         self._uri = uri.rstrip("/")
         self._client = mlflow.MlflowClient(uri)
         with _named_errors(uri):
-            self.experiment_id = self._experiment(experiment)
+            found = self._experiment(experiment)
+        # Now, and not when a training of an hour is over.
+        require_upload(str(found.artifact_location), RegistryError)
+        self.experiment_id = str(found.experiment_id)
 
-    def _experiment(self, name: str) -> str:
+    def _experiment(self, name: str) -> Experiment:
         from mlflow.exceptions import MlflowException
 
         found = self._client.get_experiment_by_name(name)
@@ -220,15 +227,15 @@ class Tracking:
                     f"the experiment {name!r} has been deleted on {self._uri}",
                     advice="restore it in MLflow's pages, or give the app another experiment",
                 )
-            return str(found.experiment_id)
+            return found
         try:
-            return str(self._client.create_experiment(name))
+            return self._client.get_experiment(self._client.create_experiment(name))
         except MlflowException:
             # Another training made it in the meantime.
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise
-            return str(found.experiment_id)
+            return found
 
     @contextmanager
     def run(

@@ -153,7 +153,8 @@ def train_model(
         _log_baselines(run, baselines)
         logged, digest, parity = _log_version(run, prepared, fitted, manifest)
         _log_runtime(run, parity)
-    tags = _version_tags(manifest, training, digest) | {"greenroom.runtime": _runtime(parity)}
+    tags = _version_tags(manifest, training, digest) | dataset.tags
+    tags["greenroom.runtime"] = _runtime(parity)
     return Trained(
         model,
         run.url,
@@ -208,7 +209,7 @@ def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[s
         "greenroom.metrics": "hold-out",
         TRAINING_TAG: training,
     }
-    return tags | ({"greenroom.data": "generated data"} if dataset.generated else {})
+    return tags | dataset.tags
 
 
 def _log_beginning(run: Run, prepared: Prepared, code: Code, environment: Environment) -> None:
@@ -304,6 +305,8 @@ def _manifest(
             generated=dataset.generated,
             n_available=dataset.n_available,
             named=bool(plan.dataset),
+            dvc_md5=dataset.dvc_md5,
+            dvc_differs=dataset.dvc_differs,
         ),
         trial=plan.is_trial,
         code=code,
@@ -387,8 +390,6 @@ def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, s
     }
     if manifest.trial:
         tags["greenroom.trial"] = "true"
-    if manifest.data.generated:
-        tags["greenroom.data"] = "generated data"
     figures = {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}
     return tags | {key: text for key, text in figures.items() if not key.endswith(_INTERVAL)}
 

@@ -168,6 +168,11 @@ def _show(release: Release) -> None:
     if trained.dataset.n_available:
         of = f"{trained.dataset.n_rows:,} of {trained.dataset.n_available:,} rows"
         note(f"{model.name}: a trial, on {of}")
+    if trained.dataset.dvc_differs:
+        note(
+            f"{model.name}: {model.dataset} is not the file that {model.dataset}.dvc points to; "
+            f"dvc pull {model.dataset}.dvc brings that one"
+        )
     if release.outcome == "unchanged":
         say(
             f"{model.name}: already registered as version {release.version} "
