@@ -4,9 +4,11 @@ PYTHON ?= python3
 APP ?= breast_cancer
 BIN := .venv/bin
 CLIENTS := tests/clients/.venv
+CLOUD := tests/cloud/.packages
+EXTRAS := dvc dvc-gs gcs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-browser test-compose test-slow lint check lock lock-image clean bench-serving bench-swaps
+.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-slow lint check lock lock-image clean bench-serving bench-swaps
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,11 +37,22 @@ $(CLIENTS)/ready: tests/clients/requirements.lock
 	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+# Laid over .venv, as an image that asks for these extras has them.
+$(CLOUD)/ready: .venv/ready $(EXTRAS:%=deploy/extras/%.lock) tests/cloud/requirements.lock
+	@echo "installing DVC, Google's libraries and an emulator into $(CLOUD) (once; a minute)"
+	@rm -rf $(CLOUD)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--target $(CLOUD) $(patsubst %,-r %,$(filter %.lock,$^))
+	@touch $@
+
 test-slow: setup ## Run the tests that take real processes through tens of seconds
 	$(BIN)/python -m pytest -m slow tests
 
 test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
+
+test-cloud: setup $(CLOUD)/ready ## Run what needs DVC, and gs:// against an emulator
+	PYTHONPATH=$(CLOUD) PATH=$(CURDIR)/$(CLOUD)/bin:$$PATH $(BIN)/python -m pytest -m cloud tests/cloud
 
 test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
@@ -62,7 +75,7 @@ lint: setup ## Check style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-slow test-clients test-browser test-compose ## Everything that CI runs
+check: lint test test-slow test-clients test-cloud test-browser test-compose ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5
@@ -76,17 +89,21 @@ bench-swaps: setup ## Swap versions under load and count what fails: SWAPS=500
 	$(BIN)/python -m benchmarks.swaps --swaps $(SWAPS) $(BENCH)
 
 lock: ## Pin the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
-		--no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
-	uv pip compile tests/clients/requirements.in --universal --generate-hashes \
-		--no-header --no-annotate --python-version 3.11 --upgrade -o tests/clients/requirements.lock
-	$(MAKE) lock-image
+	$(PIN) pyproject.toml --group dev --upgrade -o requirements.lock
+	$(PIN) tests/clients/requirements.in --upgrade -o tests/clients/requirements.lock
+	$(MAKE) lock-image UPGRADE=--upgrade
+
+PIN := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+LEFT_OUT = $$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/--no-emit-package \1/p' $(1) | sort -u)
 
 lock-image: ## Take from requirements.lock what an image needs (needs uv)
-	uv pip compile pyproject.toml --extra postgres --universal --generate-hashes -c requirements.lock \
-		--no-header --no-annotate --python-version 3.11 -o deploy/requirements.lock
-	printf 'hatchling\nuv\n' | uv pip compile - --universal --generate-hashes -c requirements.lock \
-		--no-header --no-annotate --python-version 3.11 -o deploy/build.lock
+	$(PIN) pyproject.toml --extra postgres -c requirements.lock -o deploy/requirements.lock
+	printf 'hatchling\nuv\n' | $(PIN) - -c requirements.lock -o deploy/build.lock
+	for extra in $(EXTRAS); do \
+		$(PIN) pyproject.toml --extra $$extra -c requirements.lock $(UPGRADE) \
+			$(call LEFT_OUT,deploy/requirements.lock) -o deploy/extras/$$extra.lock || exit 1; done
+	$(PIN) tests/cloud/requirements.in -c requirements.lock $(UPGRADE) \
+		$(call LEFT_OUT,requirements.lock) -o tests/cloud/requirements.lock
 
 clean: ## Remove the environment and what the tools left
-	rm -rf .venv $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(CLIENTS) $(CLOUD) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

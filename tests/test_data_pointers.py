@@ -129,6 +129,13 @@ def test_the_words_are_dvcs_own_without_its_invitations(written, said):
     assert data_pointers._said(written) == said
 
 
-def test_dvc_is_not_imported_to_find_out_whether_it_is_there():
-    data_pointers.can_pull()
-    assert "dvc" not in sys.modules
+def test_what_hinders_a_pull_is_said_as_what_to_do(tmp_path, monkeypatch):
+    write(tmp_path, points())
+    pointer = find_pointer(tmp_path, "data/rows.csv")
+    monkeypatch.setattr(data_pointers, "find_spec", lambda name: None)
+    assert data_pointers.hindrance(pointer).startswith("pip install 'greenroom[dvc]'")
+    monkeypatch.setattr(data_pointers, "find_spec", lambda name: name)
+    assert data_pointers.hindrance(pointer) == ""
+    monkeypatch.setattr(data_pointers.os, "access", lambda path, mode: False)
+    assert f"let this user write to {tmp_path / 'data'}" in data_pointers.hindrance(pointer)
+    assert "dvc" not in sys.modules, "DVC is not imported to find that out"

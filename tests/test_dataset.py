@@ -1,6 +1,7 @@
 """Datasets: read as declared, refused as a whole, and fingerprinted by bytes and by content."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -261,7 +262,7 @@ def dvc_is_installed(monkeypatch, *, brings=None):
     def pull(pointer, on_progress):
         pointer.path.with_suffix("").write_bytes(brings)
 
-    monkeypatch.setattr("greenroom.data_files.can_pull", lambda: brings is not None)
+    monkeypatch.setattr("greenroom.data_pointers.find_spec", lambda name: brings and name)
     monkeypatch.setattr("greenroom.data_files.pull", pull)
 
 
@@ -286,6 +287,20 @@ def test_without_dvc_the_error_names_the_command_and_the_extra(tmp_path, monkeyp
             attempt(model(), tmp_path)
         assert "dvc pull rows.csv.dvc" in failed.value.advice
         assert "pip install 'greenroom[dvc]'" in failed.value.advice
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_where_the_folder_cannot_be_written_the_error_says_so_and_nothing_is_pulled(
+    tmp_path, monkeypatch
+):
+    pointed_to(tmp_path, ROWS)
+    dvc_is_installed(monkeypatch, brings=ROWS)
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(DataMissing, match=r"dvc pull rows\.csv\.dvc, or let this user write"):
+            load_dataset(model(), tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_a_file_that_is_not_its_pointers_is_used_and_said(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenroom.data_pointers import EXTRA, Pointer, can_pull, find_pointer, pull
+from greenroom.data_pointers import Pointer, find_pointer, hindrance, pull
 from greenroom.errors import DataError
 from greenroom.object_stores import opened_store, shown
 from greenroom.progress import OnProgress, silent
@@ -54,7 +54,7 @@ def read_data_file(
             return DataFile(_from_store(source))
         pointer = find_pointer(folder, source)
         path = folder / source
-        if pointer is not None and pulls and not path.exists() and can_pull():
+        if pointer and pulls and not path.exists() and not hindrance(pointer):
             pull(pointer, on_progress)
         data = path.read_bytes()
         return DataFile(data, pointer, pointer is not None and not pointer.fits(data))
@@ -74,9 +74,10 @@ def data_file_exists(source: str, folder: Path) -> bool:
         When the file's DVC pointer cannot be understood.
     """
     if "://" not in source:
-        return (folder / source).exists() or (
-            find_pointer(folder, source) is not None and can_pull()
-        )
+        if (folder / source).exists():
+            return True
+        pointer = find_pointer(folder, source)
+        return pointer is not None and not hindrance(pointer)
     try:
         with opened_store(source, DataError) as (store, path):
             return bool(store.exists(path))
@@ -91,9 +92,7 @@ def ways_to_have(source: str, folder: Path) -> list[str]:
     pointer = find_pointer(folder, source)
     if pointer is None:
         return [f"put the file at {folder / source}"]
-    if can_pull():
-        return [pointer.command]
-    return [pointer.command, f"{EXTRA}, with which training does that"]
+    return [way for way in (pointer.command, hindrance(pointer)) if way]
 
 
 def _from_store(address: str) -> bytes:

@@ -99,9 +99,13 @@ def find_pointer(folder: Path, source: str) -> Pointer | None:
     return Pointer(path, shown, md5, any_line_ends="hash" not in entry)
 
 
-def can_pull() -> bool:
-    """Whether DVC is installed beside Greenroom."""
-    return find_spec("dvc") is not None
+def hindrance(pointer: Pointer) -> str:
+    """Return what would have to be done before a file can be pulled here; empty for nothing."""
+    if find_spec("dvc") is None:
+        return f"{EXTRA}, with which training does that"
+    if not os.access(pointer.path.parent, os.W_OK):
+        return f"let this user write to {pointer.path.parent}, where training would put the file"
+    return ""
 
 
 def pull(pointer: Pointer, on_progress: OnProgress = silent) -> None:
