@@ -51,8 +51,10 @@ test-slow: setup ## Run the tests that take real processes through tens of secon
 test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
 
+# The warnings of Google's libraries are not ours.
 test-cloud: setup $(CLOUD)/ready ## Run what needs DVC, and gs:// against an emulator
-	PYTHONPATH=$(CLOUD) PATH=$(CURDIR)/$(CLOUD)/bin:$$PATH $(BIN)/python -m pytest -m cloud tests/cloud
+	PYTHONPATH=$(CURDIR)/$(CLOUD) PATH=$(CURDIR)/$(CLOUD)/bin:$$PATH \
+		$(BIN)/python -m pytest -m cloud -W ignore tests/cloud
 
 test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \

@@ -169,6 +169,18 @@ def test_files_in_a_store_are_read_through_fsspec(at, tmp_path):
         registry.download(version, "missing", tmp_path)
 
 
+def test_a_store_that_is_away_is_the_versions_trouble_and_not_the_registrys(at, monkeypatch):
+    import fsspec
+
+    def away(*_, **__):
+        raise OSError("nothing answers")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "find", away)
+    with pytest.raises(RegistryError, match="cannot be reached: nothing answers") as failed:
+        at("memory://bucket/model").files(ModelVersion("m", "1"))
+    assert not isinstance(failed.value, RegistryUnavailable), "other models are still followed"
+
+
 @pytest.mark.parametrize(
     ("location", "message"),
     [

@@ -159,6 +159,19 @@ def test_what_needs_mlflow_says_that_it_is_switched_off(call, tmp_path, monkeypa
     assert "mlflow_enabled is false" in errors
 
 
+def test_credentials_of_no_use_are_said_first_and_stop_nothing(call, tmp_path, monkeypatch):
+    write_app(tmp_path / "app", "model")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "gcp.json"))
+
+    status, _, errors = call("train", "app")
+
+    assert status == 1
+    first, second = _lines(errors)
+    assert f"names {tmp_path / 'gcp.json'}, and there is no such file: nothing at gs://" in first
+    assert "Failed to connect to MLflow" in second
+
+
 def test_several_wrong_fields_of_an_app_are_all_listed(call, tmp_path):
     folder = write_app(tmp_path / "app", "model")
     text = (folder / "app.py").read_text().replace("folds=3", 'folds=1, route="predict"')

@@ -206,6 +206,19 @@ def test_mlflow_holds_params_figures_and_a_run_for_each_candidate(trained, regis
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
+def test_a_model_is_logged_in_the_experiment_of_its_run(trained, registry):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(registry.uri)
+    _, release, _ = trained
+    version = registry.version("trained-sample", release.version)
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    experiment = client.get_experiment(logged.experiment_id)
+
+    assert experiment.name == "sample-trained-sample"
+    assert logged.artifact_location.startswith(experiment.artifact_location)
+
+
 def test_training_twice_on_the_same_data_gives_the_same_figures_and_predictions(
     trained, registry, tmp_path
 ):

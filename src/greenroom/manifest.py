@@ -40,8 +40,8 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     """Which data a version was trained on.
 
     ``n_available`` is how many rows the source had, where only some were drawn. ``named`` says that
-    whoever asked for the training named the data, not the app. ``dvc_md5`` is what the DVC pointer beside the file said, and ``dvc_differs`` whether the file
-    was another one.
+    whoever asked for the training named the data, not the app. ``dvc_md5`` is what the DVC pointer
+    beside the file said, and ``dvc_differs`` whether the file was another one.
     """
 
     name: str

@@ -41,6 +41,9 @@ _QUIET: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
+_STORE_LIBRARIES: Final = frozenset({"azure", "boto3", "botocore", "google", "requests", "urllib3"})
+"""Whose errors MLflow lets through, where a run's files go past it into an object store."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedVersion:
@@ -216,6 +219,8 @@ class Tracking:
         # Now, and not when a training of an hour is over.
         require_upload(str(found.artifact_location), RegistryError)
         self.experiment_id = str(found.experiment_id)
+        # A model that is logged asks for this alone; without it, it would be of experiment 0.
+        mlflow.set_experiment(experiment_id=self.experiment_id)
 
     def _experiment(self, name: str) -> Experiment:
         from mlflow.exceptions import MlflowException
@@ -269,13 +274,25 @@ def _named_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = _first_line(error)
         if "Max retries exceeded" in reason or "API request to" in reason:
             raise RegistryUnavailable(
                 f"Failed to connect to MLflow at {uri}: {reason}",
                 advice="start it, or set MLFLOW_TRACKING_URI",
             ) from error
         raise RegistryError(f"MLflow at {uri} refused: {reason}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _STORE_LIBRARIES:
+            raise
+        raise RegistryError(
+            f"the run's files cannot be uploaded: {_first_line(error)}",
+            advice="check the network and the credentials of the object store",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return what is said first, of a bounded length; the rest can be pages."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def signature_of(schema: Schema, prediction: Any) -> Any:

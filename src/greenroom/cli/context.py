@@ -15,7 +15,9 @@ import click
 
 from greenroom.app import App
 from greenroom.app_loading import APP_FILE, find_app, load_app
+from greenroom.cli.terminal import note
 from greenroom.errors import SettingsError
+from greenroom.google_credentials import credentials_problem
 from greenroom.settings import Settings
 from greenroom.settings_sources import load_settings
 
@@ -77,6 +79,16 @@ def open_settings(*, config: Path | None = None, **options: Any) -> Project:
     folder = Path.cwd()
     settings = load_settings(folder, options=options, file=_absolute(config))
     return Project(folder, settings, None)
+
+
+def note_credentials() -> None:
+    """Say at the start that Google's credentials are of no use; whatever needs none goes on."""
+    problem = credentials_problem()
+    if problem is not None:
+        note(
+            f"{problem.message}: nothing at gs:// can be read or written until it is there; "
+            f"{problem.advice}"
+        )
 
 
 def who_is_asking(settings: Settings) -> str:

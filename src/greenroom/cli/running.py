@@ -19,6 +19,7 @@ from greenroom.cli.context import (
     Project,
     app_argument,
     config_option,
+    note_credentials,
     open_project,
     open_settings,
 )
@@ -106,6 +107,7 @@ def serve(
         reread=project.reread,
     )
     supervisor.bind()
+    note_credentials()
     asyncio.run(_serve(project, supervisor))
 
 
@@ -222,6 +224,7 @@ def up(app: str, config: Path | None, **options: Any) -> None:
         reread=project.reread,
     )
     supervisor.bind()
+    note_credentials()
     restored = all(deployment.serving for deployment in follower.restore())
     if not restored:
         _refuse_missing_data(project, mlflow)

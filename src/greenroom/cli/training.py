@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greenroom.cli.context import Project, app_argument, config_option, open_project, who_is_asking
+from greenroom.cli.context import (
+    Project,
+    app_argument,
+    config_option,
+    note_credentials,
+    open_project,
+    who_is_asking,
+)
 from greenroom.cli.terminal import note, progress, say, table
 from greenroom.errors import AppError, GreenroomError, NothingSelected, SettingsError
 from greenroom.training_route import TrainingPlan
@@ -121,6 +128,7 @@ def _train(
             "a training is logged to MLflow and registered there, and mlflow_enabled is false",
             advice="set mlflow_enabled to true for it",
         )
+    note_credentials()
     with build_registry(project.settings) as registry:
         registry.ping()
         for plan in plans:
