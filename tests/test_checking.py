@@ -266,6 +266,16 @@ def test_data_that_are_not_there_are_an_error_and_a_warning_where_others_stand_i
     assert "--generated" in problem
 
 
+def test_data_that_are_not_those_of_their_dvc_pointer_are_a_warning(folder):
+    pointer = f"outs:\n- md5: {'ab' * 16}\n  hash: md5\n  path: rows.csv\n"
+    (folder / "data" / "rows.csv.dvc").write_text(pointer)
+
+    assert _found(folder) == []
+    (problem,) = _found(folder, "warning")
+    assert "data/rows.csv is not the file that data/rows.csv.dvc points to" in problem
+    assert "dvc pull --force data/rows.csv.dvc" in problem
+
+
 def test_columns_that_the_data_do_not_have_are_named_with_the_target(folder):
     _edit(folder, "data/rows.csv", "amount,visits-30d,member,late", "sum,visits-30d,member,paid")
 

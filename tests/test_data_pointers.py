@@ -34,8 +34,19 @@ def test_a_pointer_beside_a_file_says_its_md5_and_how_to_have_it(tmp_path):
 
 def test_without_a_pointer_there_is_none(tmp_path):
     assert find_pointer(tmp_path, "data/rows.csv") is None
-    write(tmp_path, points(), "others.csv.dvc")
+    write(tmp_path, points(path="others.csv"), "others.csv.dvc")
     assert find_pointer(tmp_path, "data/rows.csv") is None
+
+
+def test_a_pointer_may_have_another_name_than_its_file(tmp_path):
+    write(tmp_path, points(path="rows.parquet"), "rows.csv.dvc")
+    write(tmp_path, "outs: [", "broken.csv.dvc")
+    pointer = find_pointer(tmp_path, "data/rows.parquet")
+
+    assert (pointer.source, pointer.md5) == ("data/rows.parquet", MD5)
+    assert pointer.command == "dvc pull data/rows.csv.dvc"
+    with pytest.raises(DataError, match=r"holds no MD5 of rows\.csv"):
+        find_pointer(tmp_path, "data/rows.csv")
 
 
 def test_a_pointer_of_dvc_2_is_of_unix_line_ends(tmp_path):
@@ -47,7 +58,7 @@ def test_a_pointer_of_dvc_2_is_of_unix_line_ends(tmp_path):
 
 
 def test_the_entry_is_found_among_several_and_below_a_working_folder(tmp_path):
-    other = f"- md5: {'0' * 32}\n  hash: md5\n  path: data/other.csv\n"
+    other = f"- md5: {'ab' * 16}\n  hash: md5\n  path: data/other.csv\n"
     write(tmp_path, points(path="data/rows.csv") + other + "wdir: ..\n")
     assert find_pointer(tmp_path, "data/rows.csv").md5 == MD5
 

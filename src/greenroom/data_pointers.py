@@ -39,6 +39,8 @@ class Pointer:
     ----------
     path : Path
         The pointer.
+    source : str
+        The file, as the app writes it.
     shown : str
         The pointer as a command in the app's folder names it.
     md5 : str
@@ -48,6 +50,7 @@ class Pointer:
     """
 
     path: Path
+    source: str
     shown: str
     md5: str
     any_line_ends: bool = False
@@ -65,7 +68,9 @@ class Pointer:
 
 
 def find_pointer(folder: Path, source: str) -> Pointer | None:
-    """Return the pointer beside a dataset; None where there is none.
+    """Return the pointer to a dataset, from beside it; None where there is none.
+
+    It is mostly called like the file; ``dvc add --file`` gives it another name.
 
     Parameters
     ----------
@@ -77,18 +82,33 @@ def find_pointer(folder: Path, source: str) -> Pointer | None:
     Raises
     ------
     DataError
-        When there is a pointer that cannot be understood, or that points to another file.
+        When the pointer that is called like the file cannot be understood, or points to another
+        file.
     """
     file = folder / source
-    path = file.with_name(file.name + SUFFIX)
-    shown = f"{source}{SUFFIX}"
+    named = file.with_name(file.name + SUFFIX)
+    if named.is_file():
+        return _pointer(named, file, source, _content(named, f"{source}{SUFFIX}"))
+    for other in sorted(file.parent.glob(f"*{SUFFIX}")):
+        try:
+            content = _content(other, other.name)
+        except DataError:
+            continue  # another file's business
+        if _entry_for(file.name, content):
+            return _pointer(other, file, source, content)
+    return None
+
+
+def _content(path: Path, shown: str) -> Any:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or "it is not YAML"
         raise DataError(f"the DVC pointer {shown} cannot be read: {reason}") from error
+
+
+def _pointer(path: Path, file: Path, source: str, content: Any) -> Pointer:
+    shown = source.removesuffix(file.name) + path.name
     entry = _entry_for(file.name, content)
     md5 = str(entry.get("md5", "")).lower()
     if len(md5) != _MD5_LENGTH or not md5.isalnum():
@@ -96,7 +116,7 @@ def find_pointer(folder: Path, source: str) -> Pointer | None:
             f"the DVC pointer {shown} holds no MD5 of {file.name}",
             advice=f"make it anew: dvc add {source}",
         )
-    return Pointer(path, shown, md5, any_line_ends="hash" not in entry)
+    return Pointer(path, source, shown, md5, any_line_ends="hash" not in entry)
 
 
 def hindrance(pointer: Pointer) -> str:
@@ -116,7 +136,7 @@ def pull(pointer: Pointer, on_progress: OnProgress = silent) -> None:
     DataError
         When DVC cannot bring it; the message holds what DVC said.
     """
-    on_progress(f"pulling {pointer.shown.removesuffix(SUFFIX)} with DVC", None)
+    on_progress(f"pulling {pointer.source} with DVC", None)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "pull", pointer.path.name],
         cwd=pointer.path.parent,
@@ -129,7 +149,7 @@ def pull(pointer: Pointer, on_progress: OnProgress = silent) -> None:
     )
     if done.returncode:
         raise DataError(
-            f"DVC could not bring {pointer.shown.removesuffix(SUFFIX)}: {_said(done.stderr)}",
+            f"DVC could not bring {pointer.source}: {_said(done.stderr)}",
             advice=f"try it by hand: {pointer.command}",
         )
 

@@ -64,8 +64,8 @@ class Dataset:
         What ``model.context`` made of the data; empty without one.
     n_available : int
         How many rows the source has, where only some were drawn; else 0.
-    dvc_md5 : str
-        The MD5 in the DVC pointer beside the file; empty where there is none.
+    dvc_pointer, dvc_md5 : str
+        The DVC pointer to the file, and the MD5 in it; empty where there is none.
     dvc_differs : bool
         Whether the file is another one than its DVC pointer points to.
     """
@@ -81,6 +81,7 @@ class Dataset:
     generated: bool = False
     context: Columns = field(default_factory=dict)
     n_available: int = 0
+    dvc_pointer: str = ""
     dvc_md5: str = ""
     dvc_differs: bool = False
 
@@ -210,6 +211,7 @@ def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -
     on_progress("fingerprinting", None)
     digest = _content(model, columns, target, context)
     n_rows = len(next(iter(columns.values())))
+    pointer = found.file.pointer if found.file else None
     return Dataset(
         name=found.name,
         source=found.source,
@@ -222,7 +224,8 @@ def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -
         generated=found.generated,
         context=context,
         n_available=n_available if n_available != n_rows else 0,
-        dvc_md5=found.file.pointer.md5 if found.file and found.file.pointer else "",
+        dvc_pointer=pointer.shown if pointer else "",
+        dvc_md5=pointer.md5 if pointer else "",
         dvc_differs=found.file is not None and found.file.differs,
     )
 

@@ -126,8 +126,9 @@ def _read(model: Model, folder: Path) -> tuple[Dataset | None, list[Problem]]:
         # What is wrong with generated data is named by the check that is about them.
         dataset, _ = _attempt(lambda: load_dataset(model, folder, generated=True), where)
     if dataset is not None and dataset.dvc_differs:
-        what = f"{model.dataset} is not the file that {model.dataset}.dvc points to"
-        problems = [*problems, Problem(where, what, f"dvc pull {model.dataset}.dvc", "warning")]
+        what = f"{model.dataset} is not the file that {dataset.dvc_pointer} points to"
+        advice = f"dvc pull --force {dataset.dvc_pointer} brings that one back"
+        problems = [*problems, Problem(where, what, advice, "warning")]
     return dataset, problems
 
 

@@ -178,8 +178,9 @@ def _show(release: Release) -> None:
         note(f"{model.name}: a trial, on {of}")
     if trained.dataset.dvc_differs:
         note(
-            f"{model.name}: {model.dataset} is not the file that {model.dataset}.dvc points to; "
-            f"dvc pull {model.dataset}.dvc brings that one"
+            f"{model.name}: {trained.dataset.source} is not the file that "
+            f"{trained.dataset.dvc_pointer} points to; "
+            f"dvc pull --force {trained.dataset.dvc_pointer} brings that one back"
         )
     if release.outcome == "unchanged":
         say(
