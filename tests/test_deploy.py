@@ -56,6 +56,30 @@ def test_an_image_holds_every_runtime_dependency_and_no_development_tool():
     assert not tools & installed
 
 
+EXTRAS = sorted((DEPLOY / "extras").glob("*.lock"))
+
+
+@pytest.mark.parametrize("path", EXTRAS, ids=lambda path: path.stem)
+def test_an_extra_adds_to_an_image_and_changes_nothing_that_it_has_or_another_extra_adds(path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    added, text = _pins(path), path.read_text(encoding="utf-8")
+
+    assert _names(project["optional-dependencies"][path.stem]) <= added.keys()
+    assert all(hashes for pins in added.values() for _, hashes in pins)
+    assert "://" not in text
+    assert not added.keys() & _pins(DEPLOY / "requirements.lock").keys(), "make lock-image"
+    for lock in (ROOT / "requirements.lock", *EXTRAS):
+        other = _pins(lock)
+        for name in added.keys() & other.keys():
+            assert added[name] <= other[name], f"{name} in {lock.name}: make lock-image"
+
+
+def test_the_extras_of_an_image_are_those_that_make_locks():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = re.search(r"^EXTRAS := (.*)$", makefile, re.MULTILINE)[1].split()
+    assert sorted(named) == sorted(path.stem for path in EXTRAS)
+
+
 def test_every_pin_of_an_image_has_a_hash_and_names_no_index():
     for lock in ("requirements.lock", "build.lock"):
         text = (DEPLOY / lock).read_text(encoding="utf-8")
