@@ -31,6 +31,7 @@ class FakeRegistry:
         self.calls: Counter[str] = Counter()
         self.failure: RegistryError | None = None
         self.sizes: dict[str, int] = {}
+        self.places: dict[str, str] = {}
         self.run_files: set[tuple[str, str]] = set()
         self.now_ms = 1_000
 
@@ -102,6 +103,10 @@ class FakeRegistry:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.folder / version.name / version.version / path, target)
         return target
+
+    def location(self, version):
+        self._call("location")
+        return self.places.get(version.version, f"mlflow-artifacts:/1/{version.version}")
 
     def run_has(self, run_id, path):
         self._call("run_has")
@@ -813,3 +818,43 @@ def test_it_is_told_whether_mlflow_itself_answers_where_the_registry_does_not(re
     assert (found.state, found.connection) == ("unavailable", "healthy")
     registry.failure = None
     assert follower.poll().registry.connection == "healthy"
+
+
+def _from_bucket(registry, store):
+    return Follower(
+        registry, store, [replace(target("latest"), place="gs://bucket/models")], keep_versions=3
+    )
+
+
+def test_a_version_from_elsewhere_than_production_takes_them_is_not_served(registry, store):
+    registry.add(1)
+    registry.places["1"] = "gs://bucket/models/1"
+    follower = _from_bucket(registry, store)
+    follower.accepted(follower.poll().deployments)
+    registry.add(2)
+
+    (deployment,) = follower.poll().deployments
+
+    assert deployment.serving.version == "1"
+    (problem,) = deployment.problems
+    assert "model version 2: its files are at mlflow-artifacts:/1/2" in problem
+    assert "takes versions from gs://bucket/models" in problem
+
+
+def test_what_was_served_from_anywhere_is_not_restored_where_one_place_is_asked_for(
+    registry, store
+):
+    registry.add(1)
+    before = Follower(registry, store, [target("latest")], keep_versions=3)
+    before.accepted(before.poll().deployments)
+    assert before.restore()[0].serving is not None
+
+    follower = _from_bucket(registry, store)
+    assert follower.restore()[0].serving is None
+    assert follower.poll(force=True).deployments[0].serving is None
+
+
+def test_where_versions_may_come_from_anywhere_nobody_asks_where_they_are(registry, follow):
+    registry.add(1, stage="Production")
+    follow().poll()
+    assert registry.calls["location"] == 0

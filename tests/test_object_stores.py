@@ -96,3 +96,5 @@ def test_uploads_to_google_need_credentials_that_are_there(monkeypatch, tmp_path
 def test_an_address_is_shown_without_what_it_holds_of_secrets():
     assert shown("gs://key:secret@bucket/a b?token=secret#x") == "gs://bucket/a b"
     assert shown("data/rows.csv") == "data/rows.csv"
+    assert shown("mlflow-artifacts:/1/models") == "mlflow-artifacts:/1/models"
+    assert shown("file:///tmp/rows.csv") == "file:///tmp/rows.csv"

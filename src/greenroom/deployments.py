@@ -48,6 +48,8 @@ class Target:
         The fallback file; empty where there is none.
     request, task
         What the app's clients send, and what its model does: what a fallback file has to fit.
+    place : str
+        The address that a version's files have to lie under; empty for anywhere.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Target:
     fallback_path: str = ""
     request: tuple[Column, ...] = ()
     task: str = ""
+    place: str = ""
 
 
 def chosen_version(served: Deployment, selected: Sequence[ModelVersion]) -> ModelVersion | None:
@@ -95,6 +98,7 @@ def deployment_of(
         compiled=compiled,
         declared=target.declared,
         optional=target.optional,
+        place=target.place,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from greenroom.errors import VersionCorrupt, VersionUnloadable
 from greenroom.model_store import DIGEST_TAG, ModelStore, Provenance
+from greenroom.object_stores import lies_in, shown
 from greenroom.registered import READY, ModelVersion
 from greenroom.registry import Registry
 from greenroom.version_files import LEFT_OUT, directory_digest
@@ -78,6 +79,32 @@ def require_whole(registry: Registry, version: ModelVersion, preprocessing: str)
             f"it is a bare model, whose trainer kept {preprocessing} in the run {version.run_id}"
             " and not in the version: without it the answers would be wrong",
             advice="train it again with `greenroom train`, or register both as one pipeline",
+        )
+
+
+def require_place(registry: Registry, version: ModelVersion, place: str) -> None:
+    """Refuse a version whose files are not where this server takes versions from.
+
+    Parameters
+    ----------
+    registry : Registry
+        Knows where they are.
+    version : ModelVersion
+        The one that is selected.
+    place : str
+        The address that its files have to lie under; empty for anywhere.
+
+    Raises
+    ------
+    VersionUnloadable
+        Naming both places.
+    RegistryError
+        When the registry cannot be asked.
+    """
+    if place and not lies_in(found := registry.location(version), place):
+        raise VersionUnloadable(
+            f"its files are at {shown(found)}, and this server takes versions from {shown(place)}",
+            advice="train it again in prod, or set GREENROOM_PROD_ARTIFACTS",
         )
 
 

@@ -34,7 +34,7 @@ from greenroom.deployments import (
 )
 from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable
 from greenroom.fallback import Fallback
-from greenroom.fetching import fetch, provenance_of, require_whole
+from greenroom.fetching import fetch, provenance_of, require_place, require_whole
 from greenroom.followed import ANOTHER, Followed, Rejection
 from greenroom.generation import Deployment
 from greenroom.manifest import read_manifest
@@ -297,6 +297,7 @@ class Follower:
     def _selected(self, followed: Followed, version: ModelVersion, now_s: float) -> Deployment:
         """Return the deployment of a version, or what was served before and the problem."""
         try:
+            require_place(self._registry, version, followed.target.place)
             digest = self._fetched(followed, version, now_s)
             compiled = str(self._store.compiled.find(digest) or "")
             rejection = followed.rejection

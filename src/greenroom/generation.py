@@ -49,6 +49,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         Whether nothing is wrong where nothing is served.
     selected : bool
         False where nothing is served because the registry has said that nothing is selected.
+    place : str
+        The address that the version's files had to lie under; empty for anywhere.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     declared: tuple[Column, ...] = ()
     optional: bool = False
     selected: bool = True
+    place: str = ""
 
     @property
     def from_fallback(self) -> bool:

@@ -94,6 +94,20 @@ def require_upload(address: str, error: type[GreenroomError]) -> None:
     _require_credentials(address, error)
 
 
+def lies_in(address: str, place: str) -> bool:
+    """Whether an address is in a place, or is the place.
+
+    Examples
+    --------
+    >>> lies_in("gs://bucket/models/7", "gs://bucket/models/")
+    True
+    >>> lies_in("gs://bucket/models-of-others/7", "gs://bucket/models")
+    False
+    """
+    whole = place.rstrip("/")
+    return address == whole or address.startswith(f"{whole}/")
+
+
 def shown(address: str) -> str:
     """Leave out what an address may hold besides the place: credentials and signed queries.
 
@@ -105,7 +119,8 @@ def shown(address: str) -> str:
     parts = urlsplit(address)
     if not parts.scheme:
         return address
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    slashes = "//" if address.startswith(f"{parts.scheme}://") else ""
+    return f"{parts.scheme}:{slashes}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _opened(address: str, error: type[GreenroomError]) -> tuple[Any, str]:

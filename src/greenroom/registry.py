@@ -230,7 +230,7 @@ class Registry:
 
     def files(self, version: ModelVersion, folder: str = "") -> list[RemoteFile]:
         """Return a version's files, sorted by path; those below ``folder``, when it is given."""
-        return list_files(self._rest, self._location(version), folder)
+        return list_files(self._rest, self.location(version), folder)
 
     def download(self, version: ModelVersion, path: str, destination: Path) -> Path:
         """Download one file of a version to ``destination / path``, whole or not at all.
@@ -247,7 +247,7 @@ class Registry:
         Path
             Where the file is.
         """
-        return download_file(self._rest, self._location(version), path, destination)
+        return download_file(self._rest, self.location(version), path, destination)
 
     def run_has(self, run_id: str, path: str) -> bool:
         """Whether a run has an artifact at ``path``, beside the models that it logged."""
@@ -257,8 +257,8 @@ class Registry:
         )
         return any(file.get("path") == path for file in answer.get("files", []))
 
-    def _location(self, version: ModelVersion) -> str:
-        """Where the files are: for good, once a version is created."""
+    def location(self, version: ModelVersion) -> str:
+        """Return where a version's files are: for good, once it is created."""
         key = (version.name, version.version, version.created_at_ms)
         if key not in self._locations:
             answer = self._rest.get(

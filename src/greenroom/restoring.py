@@ -31,10 +31,11 @@ def restored(target: Target, found: Deployment | None, store: ModelStore, uri: s
     Returns
     -------
     Deployment
-        Of nothing, without a reason, where nothing is known: another registered model, selector or
-        registry may have selected anything else.
+        Of nothing, without a reason, where nothing is known: another registered model, selector,
+        place or registry may have selected anything else.
     """
-    if found is None or (found.name, found.selector) != (target.name, str(target.selector)):
+    wanted = target.name, str(target.selector), target.place
+    if found is None or (found.name, found.selector, found.place) != wanted:
         return no_deployment(target, "")
     found = replace(found, model=target.model, declared=target.declared)
     if found.serving is None:

@@ -51,6 +51,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["dev", "prod"],
         Meta(description="What the server is for; `prod` starts with tokens alone."),
     ] = "dev"
+    prod_artifacts: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z0-9]+://[^/\s]+.*)?$",
+            description="In `prod`, where the files of versions have to lie, as "
+            "`gs://bucket/folder`: training puts them there, and a version from elsewhere is not "
+            "served. Empty: wherever MLflow keeps them.",
+        ),
+    ] = ""
     auth: Annotated[
         Literal["none", "tokens"],
         Meta(description="How callers prove who they are; `none` is for development."),
@@ -236,6 +245,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "are deployed, and its fallback file (`fallback_path`)."
         ),
     ] = {}
+
+    @property
+    def place(self) -> str:
+        """Where the files of versions have to lie; empty for anywhere."""
+        return self.prod_artifacts if self.environment == "prod" else ""
 
     @property
     def scheme(self) -> str:

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from greenroom.errors import RegistryError, RegistryUnavailable
 from greenroom.manifest import FLAVOR, FORMAT, MANIFEST_FILE
-from greenroom.object_stores import require_upload
+from greenroom.object_stores import lies_in, require_upload, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,16 +197,19 @@ class Tracking:
         The MLflow server.
     experiment : str
         Made when it is not there.
+    place : str
+        The address that its files have to lie under; empty for where the server puts them.
 
     Raises
     ------
     RegistryUnavailable
         When the server does not answer.
     RegistryError
-        When the experiment has been deleted, or its files could not be uploaded from here.
+        When the experiment has been deleted, keeps its files elsewhere, or these could not be
+        uploaded from here.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str, place: str = "") -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         import mlflow
@@ -215,14 +219,21 @@ class Tracking:
         self._uri = uri.rstrip("/")
         self._client = mlflow.MlflowClient(uri)
         with _named_errors(uri):
-            found = self._experiment(experiment)
+            found = self._experiment(experiment, place)
+        location = str(found.artifact_location)
+        if place and not lies_in(location, place):
+            raise RegistryError(
+                f"the experiment {experiment!r} keeps its files at {shown(location)}, and in prod "
+                f"they have to lie in {shown(place)}",
+                advice="give prod an MLflow of its own, or delete the experiment for good there",
+            )
         # Now, and not when a training of an hour is over.
-        require_upload(str(found.artifact_location), RegistryError)
+        require_upload(location, RegistryError)
         self.experiment_id = str(found.experiment_id)
         # A model that is logged asks for this alone; without it, it would be of experiment 0.
         mlflow.set_experiment(experiment_id=self.experiment_id)
 
-    def _experiment(self, name: str) -> Experiment:
+    def _experiment(self, name: str, place: str) -> Experiment:
         from mlflow.exceptions import MlflowException
 
         found = self._client.get_experiment_by_name(name)
@@ -233,8 +244,9 @@ class Tracking:
                     advice="restore it in MLflow's pages, or give the app another experiment",
                 )
             return found
+        within = f"{place.rstrip('/')}/{quote(name, safe='')}" if place else None
         try:
-            return self._client.get_experiment(self._client.create_experiment(name))
+            return self._client.get_experiment(self._client.create_experiment(name, within))
         except MlflowException:
             # Another training made it in the meantime.
             found = self._client.get_experiment_by_name(name)

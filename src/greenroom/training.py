@@ -135,7 +135,7 @@ def train_model(
             return Trained(model, "", dataset, version=present.version, unchanged=True)
     prepared = prepare(model, folder, dataset)
     pickle_by_value(folder)
-    tracking = Tracking(settings.tracking_uri, app.experiment)
+    tracking = Tracking(settings.tracking_uri, app.experiment, settings.place)
     title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
         environment = record_environment()

@@ -206,6 +206,7 @@ def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
             preprocessing=model.preprocessing,
             request=tuple(model.request_schema),
             task=model.task.name,
+            place=settings.place,
         )
         for model in app.models
     )
@@ -242,7 +243,7 @@ def registered_target(
     route = ONLY_ROUTE if alone else f"/models/{name}/predict"
     deployed = None if serve else settings.models.get(name)
     target = _target(name, serve or "Production", route, deployed)
-    return dataclasses.replace(target, declared=declared)
+    return dataclasses.replace(target, declared=declared, place=settings.place)
 
 
 def download_version(registry: Registry, version: ModelVersion, folder: Path) -> Path:

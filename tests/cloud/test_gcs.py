@@ -27,8 +27,8 @@ from sample_app import write_app
 from waiting import wait_for
 
 
-def settings_for(folder: Path, mlflow: str) -> Settings:
-    return load_settings(folder, environment={"MLFLOW_TRACKING_URI": mlflow})
+def settings_for(folder: Path, mlflow: str, **settings: str) -> Settings:
+    return load_settings(folder, environment={"MLFLOW_TRACKING_URI": mlflow}, options=settings)
 
 
 def make_experiment(mlflow: str, name: str, location: str) -> None:
@@ -40,22 +40,22 @@ def make_experiment(mlflow: str, name: str, location: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def train(folder: Path, mlflow: str) -> Release:
+def train(folder: Path, mlflow: str, **settings: str) -> Release:
     app = load_app(folder)
     with Registry(mlflow, timeout_s=20, environment={}) as registry:
         return train_and_release(
             app,
             app.model(),
             folder,
-            settings=settings_for(folder, mlflow),
+            settings=settings_for(folder, mlflow, **settings),
             registry=registry,
             who="a test",
             promotes=True,
         )
 
 
-def follow(folder: Path, mlflow: str) -> Deployment:
-    follower = build_follower(settings_for(folder, mlflow), load_app(folder))
+def follow(folder: Path, mlflow: str, **settings: str) -> Deployment:
+    follower = build_follower(settings_for(folder, mlflow, **settings), load_app(folder))
     return follower.poll(force=True).deployments[0]
 
 
@@ -88,6 +88,25 @@ def test_a_version_whose_files_were_changed_in_the_store_is_not_served(mlflow, b
     deployment = follow(folder, mlflow)
     assert deployment.serving is None
     assert "not the ones that were registered" in deployment.reason
+
+
+def test_production_trains_to_its_bucket_and_serves_from_there_alone(mlflow, bucket, tmp_path):
+    place = f"gs://{bucket.name}/prod"
+    prod = {"environment": "prod", "prod_artifacts": place}
+    folder = write_app(tmp_path / "app", "gs-prod")
+    train(folder, mlflow, **prod)
+    stored = names(bucket, "prod/sample-gs-prod/")
+    assert any(name.endswith("greenroom/version.json") for name in stored)
+    assert follow(folder, mlflow, **prod).serving.version == "1"
+
+    other = write_app(tmp_path / "other", "gs-dev")
+    train(other, mlflow, prod_artifacts=place)
+    assert follow(other, mlflow, prod_artifacts=place).serving.version == "1"
+    refused = follow(other, mlflow, **prod)
+    assert refused.serving is None
+    assert "its files are at mlflow-artifacts:/" in refused.reason
+    with pytest.raises(RegistryError, match=f"have to lie in {place}"):
+        train(other, mlflow, **prod)
 
 
 def test_a_bucket_that_is_not_there_is_one_line_that_names_it(mlflow, tmp_path):
