@@ -99,7 +99,7 @@ PIN := uv pip compile --universal --generate-hashes --no-header --no-annotate --
 LEFT_OUT = $$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/--no-emit-package \1/p' $(1) | sort -u)
 
 lock-image: ## Take from requirements.lock what an image needs (needs uv)
-	$(PIN) pyproject.toml --extra postgres -c requirements.lock -o deploy/requirements.lock
+	$(PIN) pyproject.toml --extra postgres --extra basic-auth -c requirements.lock -o deploy/requirements.lock
 	printf 'hatchling\nuv\n' | $(PIN) - -c requirements.lock -o deploy/build.lock
 	for extra in $(EXTRAS); do \
 		$(PIN) pyproject.toml --extra $$extra -c requirements.lock $(UPGRADE) \

@@ -1,4 +1,4 @@
-"""What tests of several modules share: one real MLflow server, started when first asked for."""
+"""What tests of several modules share: a real MLflow server, and calling the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from greenroom.cli import main
 from greenroom.tracking_server import TrackingServer
 
 collect_ignore = ["clients", "log_plain_models.py"]
@@ -32,3 +33,17 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.uri
     finally:
         server.stop()
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Call the command line in an empty folder; gives exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*words])
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run

@@ -24,6 +24,7 @@ class FakeRegistry:
 
     ``writes`` lists each write that was made; after ``dies_after`` of them it raises ``Killed``.
     ``before_write`` maps the number of a write to what somebody else does just before it.
+    ``stored`` holds, by source, the files that a version of that source will have.
     """
 
     uri = "http://registry.test"
@@ -36,6 +37,7 @@ class FakeRegistry:
         self._models: dict[str, RegisteredModel] = {}
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._files: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.stored: dict[str, dict[str, bytes]] = {}
 
     def add(self, name: str, files: dict[str, bytes] | None = None, **fields) -> str:
         """Register a version; return its number."""
@@ -118,6 +120,21 @@ class FakeRegistry:
                     self._change(one, stage="Archived", updated_at_ms=now)
             self._change(self.version(name, version), stage=stage, updated_at_ms=now)
         return self.version(name, version)
+
+    def create_model(self, name: str) -> RegisteredModel:
+        self._versions.setdefault(name, {})
+        with self._written(f"model {name}"):
+            self._models.setdefault(name, RegisteredModel(name, tags={}, aliases={}))
+        return self.registered_model(name)
+
+    def create_version(self, name: str, source: str, run_id: str = "", tags=None) -> ModelVersion:
+        with self._written("version"):
+            held = self.stored.get(source, {})
+            version = self.add(name, held, source=source, run_id=run_id, tags=dict(tags or {}))
+        return self.version(name, version)
+
+    def lose_files(self, name: str, version: str) -> None:
+        self._files[name, version] = {}
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.version(name, version)

@@ -13,23 +13,8 @@ import httpx
 import pytest
 
 import misbehaving
-from greenroom.cli import main
 from greenroom.tokens import secret_digest
 from sample_app import write_app
-
-
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Call the command line in an empty folder; gives exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*words])
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def _lines(text: str) -> list[str]:

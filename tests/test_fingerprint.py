@@ -135,5 +135,13 @@ def test_sources_are_digested_without_caches_data_and_state(tmp_path):
     assert digests["app.py"] == hashlib.sha256(b"app.py").hexdigest()
 
 
+def test_a_model_that_mlflow_stored_is_no_source_of_the_app_that_trained_it(tmp_path):
+    for name in ("app.py", "models/m/model/MLmodel", "models/m/model/greenroom/features.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(name)
+
+    assert list(tree_digests(tmp_path, ("*.py",))) == ["app.py"]
+
+
 def test_a_moved_file_changes_the_combined_digest():
     assert combined_digest({"a": "1"}) != combined_digest({"b": "1"})

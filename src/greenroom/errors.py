@@ -15,6 +15,7 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     │   ├── RegistryUnavailable it could not be reached in time
     │   ├── NotInRegistry       no such model, version or alias
     │   └── NothingSelected     the selector names no version
+    ├── RegistrationError       of a folder of models, several cannot be registered
     ├── PromotionError          a promotion or rollback cannot be carried out
     │   ├── PromotionRefused    the gate judged the candidate and said no
     │   └── PromotionUnderway   another one has been begun and not ended
@@ -66,6 +67,7 @@ __all__ = [
     "PromotionError",
     "PromotionRefused",
     "PromotionUnderway",
+    "RegistrationError",
     "RegistryError",
     "RegistryUnavailable",
     "RequestError",
@@ -188,6 +190,14 @@ class NotInRegistry(RegistryError):
 
 class NothingSelected(RegistryError):
     """The registry was reached, and the selector names no version."""
+
+
+class RegistrationError(GreenroomError):
+    """Of a folder of models, several cannot be registered; ``problems`` says why, one by one."""
+
+    def __init__(self, message: str, problems: Sequence[GreenroomError]) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class PromotionError(GreenroomError):

@@ -28,6 +28,9 @@ CHUNK_BYTES: Final = 1 << 20
 SKIPPED_FOLDERS: Final = ("__pycache__", "data", "mlruns*", "mlartifacts*", "mlflow*", ".*")
 """Folders without sources: caches, data, what MLflow keeps, and hidden ones (``.greenroom``)."""
 
+MODEL_FILE: Final = "MLmodel"
+"""What tells a folder with a model of MLflow's."""
+
 _TEXT_BYTES: Final = 16
 _CONTENT_DOMAIN: Final = b"greenroom content 1\0"
 _MISSING_TEXT: Final = hashlib.sha256(b"missing").digest()[:_TEXT_BYTES]
@@ -119,7 +122,8 @@ def tree_digests(folder: Path, patterns: Sequence[str]) -> dict[str, str]:
     Parameters
     ----------
     folder : Path
-        Where to look; folders of data, caches and hidden ones are passed over.
+        Where to look; folders of data, caches and hidden ones are passed over, and so are
+        models that MLflow stored: their sources are of the version, not of what trains it.
     patterns : sequence of str
         Which files count, by name: ``("*.py", "*.yaml")``.
 
@@ -130,6 +134,9 @@ def tree_digests(folder: Path, patterns: Sequence[str]) -> dict[str, str]:
     """
     digests = {}
     for directory, subfolders, names in os.walk(folder):
+        if MODEL_FILE in names:
+            subfolders.clear()
+            continue
         subfolders[:] = [name for name in subfolders if not _matches(name, SKIPPED_FOLDERS)]
         for name in names:
             path = Path(directory, name)

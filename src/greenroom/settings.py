@@ -114,7 +114,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 30.0
     mlflow_start_timeout_s: Annotated[
-        Seconds, Meta(description="How long an MLflow server that was started may take to answer.")
+        Seconds,
+        Meta(
+            description="How long an MLflow server may take to start answering: one that `up` "
+            "starts, or that `register` waits for."
+        ),
     ] = 180.0
     max_loaded: Annotated[
         int,

@@ -22,8 +22,17 @@ from greenroom.settings_file import SettingsFile, read_yaml
 SETTINGS_FILE: Final = "greenroom.yaml"
 PREFIX: Final = "GREENROOM_"
 FOREIGN_VARIABLES: Final = {"MLFLOW_TRACKING_URI": "tracking_uri"}
+CONFIG_VARIABLE: Final = "GREENROOM_CONFIG"
+"""Names another settings file than the app's, as ``--config`` does: one for each environment."""
+
 RESERVED: Final = frozenset(
-    {"GREENROOM_GIT_COMMIT", "GREENROOM_GID", "GREENROOM_UID", "GREENROOM_WORKER"}
+    {
+        CONFIG_VARIABLE,
+        "GREENROOM_GIT_COMMIT",
+        "GREENROOM_GID",
+        "GREENROOM_UID",
+        "GREENROOM_WORKER",
+    }
 )
 """Variables that are not settings: what processes give to one another, and what images and
 compose files know (docs/containers.md)."""

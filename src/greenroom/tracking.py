@@ -12,12 +12,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from greenroom.errors import RegistryError, RegistryUnavailable
+from greenroom.journal import LoggedVersion
 from greenroom.manifest import FLAVOR, FORMAT, MANIFEST_FILE
 from greenroom.object_stores import lies_in, require_upload, shown
 
@@ -44,15 +44,6 @@ _QUIET: Final = {
 
 _STORE_LIBRARIES: Final = frozenset({"azure", "boto3", "botocore", "google", "requests", "urllib3"})
 """Whose errors MLflow lets through, where a run's files go past it into an object store."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedVersion:
-    """A model as it was logged: its id, its address for registration, and its run."""
-
-    model_id: str
-    source: str
-    run_id: str
 
 
 class Run:
@@ -151,6 +142,28 @@ class Run:
             )
         return LoggedVersion(str(info.model_id), f"models:/{info.model_id}", self.id)
 
+    def upload_folder(self, folder: Path) -> None:
+        """Store all that is in a folder, under the same paths."""
+        self._client.log_artifacts(self.id, str(folder))
+
+    def upload_model(self, directory: Path, *, name: str) -> LoggedVersion:
+        """Store a model that lies in MLflow's own format on this machine, file by file as it is."""
+        from mlflow.entities import LoggedModelOutput
+
+        run = self._client.get_run(self.id)
+        model = self._client.create_logged_model(
+            run.info.experiment_id, name=name, source_run_id=self.id
+        )
+        model_id = str(model.model_id)
+        self._client.log_outputs(self.id, [LoggedModelOutput(model_id, step=0)])
+        try:
+            self._client.log_model_artifacts(model_id, str(directory))
+        except BaseException:
+            self._client.finalize_logged_model(model_id, "FAILED")
+            raise
+        self._client.finalize_logged_model(model_id, "READY")
+        return LoggedVersion(model_id, f"models:/{model_id}", self.id)
+
 
 class _Flavor:
     """Saves scikit-learn's flavour, and Greenroom's beside it: files that travel with a version.
@@ -159,33 +172,75 @@ class _Flavor:
     """
 
     def save_model(
-        self,
-        path: str,
-        mlflow_model: Any,
-        *,
-        estimator: Any,
-        signature: Any,
-        example: pd.DataFrame,
-        requirements: list[str],
-        finish: Callable[[Path], None],
-        validate_serving_input: bool,
+        self, path: str, mlflow_model: Any, *, validate_serving_input: bool, **parts: Any
     ) -> None:
-        import mlflow.sklearn
-
         del validate_serving_input  # Model.log passes its own option on
-        mlflow.sklearn.save_model(
-            estimator,
-            path,
-            mlflow_model=mlflow_model,
-            # skops, the default, refuses scikit-learn's own boosting and forests.
-            serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+        _save(Path(path), mlflow_model, **parts)
+
+
+def save_model(
+    directory: Path,
+    estimator: Any,
+    *,
+    signature: Any,
+    example: pd.DataFrame,
+    requirements: list[str],
+    finish: Callable[[Path], None],
+) -> None:
+    """Store a model in a folder as :meth:`Run.log_model` would; no server is asked for anything.
+
+    Parameters
+    ----------
+    directory : Path
+        Made here; it must not be there yet.
+    """
+    from mlflow.models import Model
+
+    _be_quiet()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _save(
+            directory,
+            Model(),
+            estimator=estimator,
             signature=signature,
-            input_example=example,
-            pip_requirements=requirements,
+            example=example,
+            requirements=requirements,
+            finish=finish,
         )
-        mlflow_model.add_flavor(FLAVOR, format=FORMAT, manifest=MANIFEST_FILE)
-        mlflow_model.save(str(Path(path) / "MLmodel"))
-        finish(Path(path))
+
+
+def _save(
+    directory: Path,
+    mlflow_model: Any,
+    *,
+    estimator: Any,
+    signature: Any,
+    example: pd.DataFrame,
+    requirements: list[str],
+    finish: Callable[[Path], None],
+) -> None:
+    import mlflow.sklearn
+
+    mlflow.sklearn.save_model(
+        estimator,
+        str(directory),
+        mlflow_model=mlflow_model,
+        # skops, the default, refuses scikit-learn's own boosting and forests.
+        serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+        signature=signature,
+        input_example=example,
+        pip_requirements=requirements,
+    )
+    mlflow_model.add_flavor(FLAVOR, format=FORMAT, manifest=MANIFEST_FILE)
+    mlflow_model.save(str(directory / "MLmodel"))
+    finish(directory)
+
+
+def _be_quiet() -> None:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 
 class Tracking:
@@ -210,11 +265,9 @@ class Tracking:
     """
 
     def __init__(self, uri: str, experiment: str, place: str = "") -> None:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
+        _be_quiet()
         import mlflow
 
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
         mlflow.set_tracking_uri(uri)
         self._uri = uri.rstrip("/")
         self._client = mlflow.MlflowClient(uri)
@@ -256,16 +309,30 @@ class Tracking:
 
     @contextmanager
     def run(
-        self, name: str, *, tags: Mapping[str, str], parent: Run | None = None
+        self,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        parent: Run | None = None,
+        started_at_ms: int | None = None,
+        ended_at_ms: int | None = None,
     ) -> Iterator[Run]:
-        """Open a run; it ends FINISHED, FAILED by an error, or KILLED by Ctrl-C."""
+        """Open a run; it ends FINISHED, FAILED by an error, or KILLED by Ctrl-C.
+
+        Parameters
+        ----------
+        started_at_ms, ended_at_ms : int, optional
+            Of a run that took place before; in milliseconds since 1970-01-01 UTC.
+        """
         from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
         labels = dict(tags)
         if parent is not None:
             labels[MLFLOW_PARENT_RUN_ID] = parent.id
         with _named_errors(self._uri):
-            created = self._client.create_run(self.experiment_id, run_name=name, tags=labels)
+            created = self._client.create_run(
+                self.experiment_id, start_time=started_at_ms, run_name=name, tags=labels
+            )
         run_id = str(created.info.run_id)
         url = f"{self._uri}/#/experiments/{self.experiment_id}/runs/{run_id}"
         try:
@@ -275,7 +342,24 @@ class Tracking:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             self._client.set_terminated(run_id, status)
             raise
-        self._client.set_terminated(run_id)
+        self._client.set_terminated(run_id, end_time=ended_at_ms)
+
+    def end_unfinished(self, tag: str, value: str) -> int:
+        """End the runs of a process that was killed: those that carry a tag and are still open.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        with _named_errors(self._uri):
+            open_runs = self._client.search_runs(
+                [self.experiment_id],
+                f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'",
+            )
+            for run in open_runs:
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        return len(open_runs)
 
 
 @contextmanager

@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
 
 from greenroom.app import App
 from greenroom.app_loading import pickle_by_value
@@ -24,14 +21,12 @@ from greenroom.compiled import compile_version
 from greenroom.cross_validation import (
     CandidateScores,
     best,
-    candidate_params,
     cross_validate,
 )
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
 from greenroom.evidence import write_context, write_holdout, write_reference
 from greenroom.examples import example_request, typical_values
-from greenroom.figures import classification_report, feature_importance, figures_for
 from greenroom.fitting import (
     Fitted,
     Prepared,
@@ -41,6 +36,7 @@ from greenroom.fitting import (
     whole_pipeline,
 )
 from greenroom.frames import to_frame
+from greenroom.journal import Journal, LoggedVersion, RunWriter
 from greenroom.manifest import (
     CONTEXT_FILE,
     FEATURES_FILE,
@@ -53,21 +49,25 @@ from greenroom.manifest import (
     write_manifest,
 )
 from greenroom.model import Model
-from greenroom.model_store import DIGEST_TAG
 from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
+from greenroom.recording import (
+    TRAINING_TAG,
+    log_baselines,
+    log_beginning,
+    log_candidates,
+    log_results,
+    log_runtime,
+    run_tags,
+    version_tags,
+)
 from greenroom.registry import ModelVersion, Registry
-from greenroom.run_params import run_params
 from greenroom.schema import take
 from greenroom.settings import Settings
-from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
+from greenroom.tracking import Tracking, signature_of
 from greenroom.training_route import TrainingPlan
 from greenroom.version_files import directory_digest
-
-_INTERVAL: Final = ("_low", "_high")
-
-TRAINING_TAG: Final = "greenroom.training"
 
 
 @dataclass(frozen=True)
@@ -133,28 +133,66 @@ def train_model(
         present = _already_registered(registry, name, training)
         if present is not None:
             return Trained(model, "", dataset, version=present.version, unchanged=True)
+    tracking = Tracking(settings.tracking_uri, app.experiment, settings.place)
+    return train_and_log(
+        tracking,
+        app,
+        model,
+        folder,
+        dataset,
+        code,
+        plan,
+        title=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+        reference_rows=settings.reference_rows,
+        training=training,
+        on_progress=on_progress,
+    )
+
+
+def train_and_log(
+    journal: Journal,
+    app: App,
+    model: Model,
+    folder: Path,
+    dataset: Dataset,
+    code: Code,
+    plan: TrainingPlan,
+    *,
+    title: str,
+    reference_rows: int,
+    training: str,
+    on_progress: OnProgress = silent,
+) -> Trained:
+    """Train one model on data that were read, and write it into a journal.
+
+    Parameters
+    ----------
+    journal : Journal
+        Where the run and the version go.
+    title : str
+        What the run is called.
+    reference_rows : int
+        How many rows the reference sample holds.
+    training : str
+        What :func:`training_digest` gave.
+    """
     prepared = prepare(model, folder, dataset)
     pickle_by_value(folder)
-    tracking = Tracking(settings.tracking_uri, app.experiment, settings.place)
-    title = f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    with tracking.run(title, tags=_run_tags(app, model, dataset, training)) as run:
+    with journal.run(title, tags=run_tags(app, model, dataset, training)) as run:
         environment = record_environment()
-        _log_beginning(run, prepared, code, environment)
-        inputs, folds = prepared.train_inputs, prepared.folds()
-        scores = cross_validate(model, inputs, prepared.train_y, folds, on_progress=on_progress)
-        _log_candidates(tracking, run, prepared, scores)
+        log_beginning(run, prepared, code, environment)
+        scores = _scores(prepared, on_progress)
+        log_candidates(journal, run, prepared, scores)
         baselines = judge_baselines(prepared)
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
-        fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
-        on_progress("compiling the model, logging it and its figures to MLflow", None)
+        fitted = fit_candidate(prepared, chosen.name, reference_rows=reference_rows)
+        on_progress("compiling the model, logging it and its figures", None)
         manifest = _manifest(app, prepared, fitted, code, environment, plan)
-        _log_results(run, prepared, fitted, chosen)
-        _log_baselines(run, baselines)
+        log_results(run, prepared, fitted, chosen)
+        log_baselines(run, baselines)
         logged, digest, parity = _log_version(run, prepared, fitted, manifest)
-        _log_runtime(run, parity)
-    tags = _version_tags(manifest, training, digest) | dataset.tags
-    tags["greenroom.runtime"] = _runtime(parity)
+        log_runtime(run, parity)
     return Trained(
         model,
         run.url,
@@ -165,7 +203,7 @@ def train_model(
         fitted=fitted,
         scores=scores,
         baselines=baselines,
-        tags=tags,
+        tags=version_tags(manifest, training, digest, parity) | dataset.tags,
     )
 
 
@@ -202,72 +240,9 @@ def _already_registered(registry: Registry, name: str, training: str) -> ModelVe
     return max(same, key=lambda version: int(version.version), default=None)
 
 
-def _run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[str, str]:
-    tags = {
-        "greenroom.app": app.name,
-        "greenroom.model": model.name,
-        "greenroom.metrics": "hold-out",
-        TRAINING_TAG: training,
-    }
-    return tags | dataset.tags
-
-
-def _log_beginning(run: Run, prepared: Prepared, code: Code, environment: Environment) -> None:
-    """Record what the training starts from, so that one that fails can be understood too."""
-    run.log_params(run_params(prepared))
-    tags = {"greenroom.code_hash": code.code_hash, "greenroom.git_dirty": str(code.git_dirty)}
-    run.set_tags(tags | ({"mlflow.source.git.commit": code.git_commit} if code.git_commit else {}))
-    run.log_files({"environment.json": _json(environment), "code.json": _json(code)})
-
-
-def _log_candidates(
-    tracking: Tracking, parent: Run, prepared: Prepared, scores: Sequence[CandidateScores]
-) -> None:
-    model = prepared.model
-    tags = {
-        "greenroom.model": model.name,
-        "greenroom.metrics": f"mean over {model.folds} folds of the training rows",
-    }
-    for score in scores:
-        with tracking.run(score.name, tags=tags, parent=parent) as run:
-            params = candidate_params(model, score.name)
-            run.log_params(
-                {"candidate": score.name, "dataset_name": prepared.dataset.name, **params}
-            )
-            run.log_metrics(score.flat())
-
-
-def _log_baselines(run: Run, baselines: Sequence[Baseline]) -> None:
-    """Record the hold-out figures of what the candidates have to be better than."""
-    for position, baseline in enumerate(baselines, start=1):
-        prefix = "baseline" if len(baselines) == 1 else f"baseline_{position}"
-        run.log_params({prefix: baseline.name})
-        points = {k: v for k, v in baseline.metrics.items() if not k.endswith(_INTERVAL)}
-        run.log_metrics({f"{prefix}_{name}": value for name, value in points.items()})
-
-
-def _log_results(run: Run, prepared: Prepared, fitted: Fitted, chosen: CandidateScores) -> None:
-    model, holdout = prepared.model, fitted.holdout
-    run.log_params({"candidate": chosen.name, **candidate_params(model, chosen.name)})
-    folds = {f"cv_{name}": value for name, value in chosen.flat().items()}
-    run.log_metrics(fitted.metrics | folds)
-    importance = None
-    if holdout.y is not None:
-        importance = feature_importance(
-            lambda X: model.task.predict(fitted.estimator, X),
-            prepared.inputs.iloc[prepared.holdout],
-            holdout.y,
-            model.task.metric(model.gate.metric),
-            model.seed,
-        )
-    figures = figures_for(model.task.name, holdout.y, holdout.predictions, importance=importance)
-    run.log_figures(figures)
-    files = dict(model.artifacts(fitted.estimator)) if model.artifacts else {}
-    if model.task.name == "classification" and holdout.y is not None:
-        report = classification_report(holdout.y, holdout.predictions)
-        files["classification_report.txt"] = report.encode()
-    if files:
-        run.log_files(files)
+def _scores(prepared: Prepared, on_progress: OnProgress) -> list[CandidateScores]:
+    inputs, folds = prepared.train_inputs, prepared.folds()
+    return cross_validate(prepared.model, inputs, prepared.train_y, folds, on_progress=on_progress)
 
 
 def _manifest(
@@ -322,7 +297,7 @@ def _manifest(
 
 
 def _log_version(
-    run: Run, prepared: Prepared, fitted: Fitted, manifest: Manifest
+    run: RunWriter, prepared: Prepared, fitted: Fitted, manifest: Manifest
 ) -> tuple[LoggedVersion, str, ParityReport]:
     digests: list[str] = []
     reports: list[ParityReport] = []
@@ -361,38 +336,3 @@ def _log_version(
         finish=finish,
     )
     return logged, digests[-1], reports[-1]
-
-
-def _runtime(report: ParityReport) -> str:
-    return "compiled" if report.passed else "native"
-
-
-def _log_runtime(run: Run, report: ParityReport) -> None:
-    """Record what will serve the version, and where that is its estimator, why."""
-    run.log_params({"runtime": _runtime(report)})
-    tags = {"greenroom.runtime": _runtime(report)}
-    if report.reason:
-        tags["greenroom.runtime_reason"] = report.reason
-    run.set_tags(tags)
-    run.log_files({"parity.json": _json(report)})
-
-
-def _version_tags(manifest: Manifest, training: str, digest: str) -> dict[str, str]:
-    tags = {
-        TRAINING_TAG: training,
-        DIGEST_TAG: digest,
-        "greenroom.candidate": manifest.candidate,
-        "greenroom.dataset_hash": manifest.data.dataset_hash,
-        "greenroom.content_hash": manifest.data.content_hash,
-        "greenroom.code_hash": manifest.code.code_hash,
-        "greenroom.n_train": str(manifest.n_train),
-        "greenroom.n_holdout": str(manifest.n_holdout),
-    }
-    if manifest.trial:
-        tags["greenroom.trial"] = "true"
-    figures = {f"greenroom.{name}": repr(value) for name, value in manifest.metrics.items()}
-    return tags | {key: text for key, text in figures.items() if not key.endswith(_INTERVAL)}
-
-
-def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2)

@@ -19,6 +19,7 @@ from greenroom import __version__
 from greenroom.cli.compiling import compile_
 from greenroom.cli.lifecycle import history, promote, rollback
 from greenroom.cli.project import check, new
+from greenroom.cli.registration import register
 from greenroom.cli.running import serve, up
 from greenroom.cli.server import restart, status
 from greenroom.cli.terminal import print_error
@@ -43,6 +44,7 @@ for command in (
     new,
     check,
     train,
+    register,
     compile_,
     reproduce,
     promote,

@@ -19,13 +19,14 @@ from greenroom.cli.terminal import note
 from greenroom.errors import SettingsError
 from greenroom.google_credentials import credentials_problem
 from greenroom.settings import Settings
-from greenroom.settings_sources import load_settings
+from greenroom.settings_sources import CONFIG_VARIABLE, load_settings
 
 app_argument = click.argument("app", default="")
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file instead of the app's greenroom.yaml.",
+    envvar=CONFIG_VARIABLE,
+    help=f"Settings file instead of the app's greenroom.yaml; also {CONFIG_VARIABLE}.",
 )
 
 

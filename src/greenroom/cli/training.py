@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from greenroom.reproduction import Reproduction
     from greenroom.scorecard import Scorecards
     from greenroom.settings import Settings
+    from greenroom.training import Trained
     from greenroom.training_report import ReportFile
 
 
@@ -67,6 +68,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write how it is going, and in the end how it went, into this file (JSON).",
 )
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep what is trained in this folder, for `greenroom register`; needs no MLflow server.",
+)
 @config_option
 def train(
     app: str,
@@ -79,6 +85,7 @@ def train(
     promotes: bool | None,
     figures: Path | None,
     progress_file: Path | None,
+    into: Path | None,
     config: Path | None,
 ) -> None:
     """Train an app's models, register the best and take it through the gate.
@@ -97,7 +104,16 @@ def train(
         ]
         # Opened first: a training is long, and a file without a place for its figures ends it.
         cards = _scorecards(project, plans, figures) if figures else None
-        _train(project, plans, promotes, file, cards)
+        if into is None:
+            _train(project, plans, promotes, file, cards)
+            return
+        if promotes or rows or trial or file or cards:
+            raise SettingsError(
+                "--into excludes --promote, --rows, --trial, --figures and --progress-file",
+                advice="what is in the folder is registered whole, without a gate",
+            )
+        for plan in plans:
+            train_into_folder(project, plan, into)
 
 
 def _scorecards(project: Project, plans: Sequence[TrainingPlan], figures: Path) -> Scorecards:
@@ -169,26 +185,39 @@ def _both(one: OnProgress, other: OnProgress) -> OnProgress:
     return on_progress
 
 
+def train_into_folder(project: Project, plan: TrainingPlan, into: Path) -> None:
+    """Train one model into its folder below ``into``, and show what came of it."""
+    from greenroom.pretraining import train_into
+
+    model = project.the_app.model(plan.model)
+    with progress() as on_progress:
+        made = train_into(
+            project.the_app,
+            model,
+            project.folder,
+            into,
+            settings=project.settings,
+            plan=plan,
+            on_progress=on_progress,
+        )
+    if made.trained.unchanged:
+        say(f"{model.name}: {made.folder} is up to date (same data, code and settings)")
+        return
+    _show_data(made.trained)
+    _show_scores(made.trained)
+    say(f"kept     {model.name}: {made.folder}")
+
+
 def _show(release: Release) -> None:
     trained, model = release.trained, release.trained.model
-    if trained.dataset.generated:
-        note(f"{model.name}: trained on generated data, not on {model.dataset}")
-    if trained.dataset.n_available:
-        of = f"{trained.dataset.n_rows:,} of {trained.dataset.n_available:,} rows"
-        note(f"{model.name}: a trial, on {of}")
-    if trained.dataset.dvc_differs:
-        note(
-            f"{model.name}: {trained.dataset.source} is not the file that "
-            f"{trained.dataset.dvc_pointer} points to; "
-            f"dvc pull --force {trained.dataset.dvc_pointer} brings that one back"
-        )
+    _show_data(trained)
     if release.outcome == "unchanged":
         say(
             f"{model.name}: already registered as version {release.version} "
             "(same data, code and settings)"
         )
     if trained.fitted is not None:
-        _show_scores(release)
+        _show_scores(trained)
         say(f"run      {trained.run_url}")
     words = {
         "promoted": f"version {release.version} is selected",
@@ -206,8 +235,23 @@ def _show(release: Release) -> None:
         say(f"fallback {release.fallback_path} holds version {release.version}")
 
 
-def _show_scores(release: Release) -> None:
-    trained, model = release.trained, release.trained.model
+def _show_data(trained: Trained) -> None:
+    if trained.dataset.generated:
+        model = trained.model
+        note(f"{model.name}: trained on generated data, not on {model.dataset}")
+    if trained.dataset.n_available:
+        of = f"{trained.dataset.n_rows:,} of {trained.dataset.n_available:,} rows"
+        note(f"{trained.model.name}: a trial, on {of}")
+    if trained.dataset.dvc_differs:
+        note(
+            f"{trained.model.name}: {trained.dataset.source} is not the file that "
+            f"{trained.dataset.dvc_pointer} points to; "
+            f"dvc pull --force {trained.dataset.dvc_pointer} brings that one back"
+        )
+
+
+def _show_scores(trained: Trained) -> None:
+    model = trained.model
     if trained.fitted is None or trained.manifest is None:
         return
     chosen, metrics = trained.fitted.candidate, trained.fitted.metrics
