@@ -24,7 +24,7 @@ import msgspec
 
 from greenroom.errors import ProcessError, VersionCorrupt
 from greenroom.journal import LoggedVersion
-from greenroom.tracking import save_model
+from greenroom.model_saving import save_model
 from greenroom.version_files import directory_digest, modified_at, sync_tree
 
 if TYPE_CHECKING:

@@ -1,13 +1,11 @@
 """MLflow runs: what training leaves behind, written through MLflow's own client.
 
-One of the two modules that import MLflow (it costs seconds and some 175 MB); only training and
+One of the three modules that import MLflow (it costs seconds and some 175 MB); only training and
 reproduction need it. Registered models and their versions are :mod:`greenroom.registry`'s.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +16,7 @@ from urllib.parse import quote
 
 from greenroom.errors import RegistryError, RegistryUnavailable
 from greenroom.journal import LoggedVersion
-from greenroom.manifest import FLAVOR, FORMAT, MANIFEST_FILE
+from greenroom.model_saving import Flavor, be_quiet
 from greenroom.object_stores import lies_in, require_upload, shown
 
 if TYPE_CHECKING:
@@ -27,20 +25,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-    from greenroom.schema import Schema
 
 PARAMS_A_BATCH: Final = 100
 """What one ``log_batch`` call of MLflow takes at most."""
-
-_QUIET: Final = {
-    # A server that hangs must not hold a training for MLflow's default of 120 s times 7 tries.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 
 _STORE_LIBRARIES: Final = frozenset({"azure", "boto3", "botocore", "google", "requests", "urllib3"})
 """Whose errors MLflow lets through, where a run's files go past it into an object store."""
@@ -114,7 +101,7 @@ class Run:
         name : str
             The logged model's name.
         signature : mlflow.models.ModelSignature
-            What :func:`signature_of` makes.
+            What :func:`greenroom.model_saving.signature_of` makes.
         example : DataFrame
             One row, as plain MLflow clients would send it.
         requirements : list of str
@@ -130,7 +117,7 @@ class Run:
             info = Model.log(
                 artifact_path=None,
                 name=name,
-                flavor=_Flavor(),
+                flavor=Flavor(),
                 run_id=self.id,
                 flavor_name="sklearn",
                 validate_serving_input=False,
@@ -165,84 +152,6 @@ class Run:
         return LoggedVersion(model_id, f"models:/{model_id}", self.id)
 
 
-class _Flavor:
-    """Saves scikit-learn's flavour, and Greenroom's beside it: files that travel with a version.
-
-    Files beside the model's own directory are left behind when it is registered (MLflow #18581).
-    """
-
-    def save_model(
-        self, path: str, mlflow_model: Any, *, validate_serving_input: bool, **parts: Any
-    ) -> None:
-        del validate_serving_input  # Model.log passes its own option on
-        _save(Path(path), mlflow_model, **parts)
-
-
-def save_model(
-    directory: Path,
-    estimator: Any,
-    *,
-    signature: Any,
-    example: pd.DataFrame,
-    requirements: list[str],
-    finish: Callable[[Path], None],
-) -> None:
-    """Store a model in a folder as :meth:`Run.log_model` would; no server is asked for anything.
-
-    Parameters
-    ----------
-    directory : Path
-        Made here; it must not be there yet.
-    """
-    from mlflow.models import Model
-
-    _be_quiet()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _save(
-            directory,
-            Model(),
-            estimator=estimator,
-            signature=signature,
-            example=example,
-            requirements=requirements,
-            finish=finish,
-        )
-
-
-def _save(
-    directory: Path,
-    mlflow_model: Any,
-    *,
-    estimator: Any,
-    signature: Any,
-    example: pd.DataFrame,
-    requirements: list[str],
-    finish: Callable[[Path], None],
-) -> None:
-    import mlflow.sklearn
-
-    mlflow.sklearn.save_model(
-        estimator,
-        str(directory),
-        mlflow_model=mlflow_model,
-        # skops, the default, refuses scikit-learn's own boosting and forests.
-        serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
-        signature=signature,
-        input_example=example,
-        pip_requirements=requirements,
-    )
-    mlflow_model.add_flavor(FLAVOR, format=FORMAT, manifest=MANIFEST_FILE)
-    mlflow_model.save(str(directory / "MLmodel"))
-    finish(directory)
-
-
-def _be_quiet() -> None:
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-
-
 class Tracking:
     """An experiment on a tracking server.
 
@@ -265,7 +174,7 @@ class Tracking:
     """
 
     def __init__(self, uri: str, experiment: str, place: str = "") -> None:
-        _be_quiet()
+        be_quiet()
         import mlflow
 
         mlflow.set_tracking_uri(uri)
@@ -389,34 +298,3 @@ def _named_errors(uri: str) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     """Return what is said first, of a bounded length; the rest can be pages."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-
-
-def signature_of(schema: Schema, prediction: Any) -> Any:
-    """Make MLflow's signature from columns and some predictions.
-
-    Columns that may be missing are ``double`` where they are numbers, because MLflow's integer
-    and boolean columns cannot hold a missing value (MLflow #25593).
-    """
-    import numpy as np
-    from mlflow.models import ModelSignature, infer_signature
-    from mlflow.types import ColSpec, DataType, TensorSpec
-    from mlflow.types import Schema as MlflowSchema
-
-    types = {
-        "number": DataType.double,
-        "integer": DataType.long,
-        "boolean": DataType.boolean,
-        "string": DataType.string,
-        "category": DataType.string,
-        "date": DataType.datetime,
-        "datetime": DataType.datetime,
-    }
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(
-            DataType.double if column.nullable and column.numeric else types[column.kind],
-            name=column.name,
-        )
-        for column in schema
-    ]
-    outputs = infer_signature(np.asarray(prediction)[:1]).inputs
-    return ModelSignature(inputs=MlflowSchema(inputs), outputs=outputs)

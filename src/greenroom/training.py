@@ -49,6 +49,7 @@ from greenroom.manifest import (
     write_manifest,
 )
 from greenroom.model import Model
+from greenroom.model_saving import signature_of
 from greenroom.parity import ParityReport
 from greenroom.progress import OnProgress, silent
 from greenroom.provenance import loading_requirements, record_code, record_environment
@@ -65,7 +66,7 @@ from greenroom.recording import (
 from greenroom.registry import ModelVersion, Registry
 from greenroom.schema import take
 from greenroom.settings import Settings
-from greenroom.tracking import Tracking, signature_of
+from greenroom.tracking import Tracking
 from greenroom.training_route import TrainingPlan
 from greenroom.version_files import directory_digest
 

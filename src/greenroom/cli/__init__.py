@@ -20,11 +20,12 @@ from greenroom.cli.compiling import compile_
 from greenroom.cli.lifecycle import history, promote, rollback
 from greenroom.cli.project import check, new
 from greenroom.cli.registration import register
+from greenroom.cli.reproducing import reproduce
 from greenroom.cli.running import serve, up
 from greenroom.cli.server import restart, status
 from greenroom.cli.terminal import print_error
 from greenroom.cli.tokens import token
-from greenroom.cli.training import reproduce, train
+from greenroom.cli.training import train
 from greenroom.errors import GreenroomError, NotConvertible, PromotionRefused
 
 REFUSED = 3
