@@ -15,7 +15,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenroom import App, Column, Gate, Model, regression
+from greenroom import (
+    App,
+    Column,
+    Gate,
+    Management,
+    Model,
+    Route,
+    SettingsFile,
+    Status,
+    regression,
+)
+
+MODEL = "california_housing_best_model"
 
 # The most that is accepted is about twice the most in the file; places are the state's.
 COLUMNS = (
@@ -104,6 +116,33 @@ REPLY = {
     "processing_time_ms": "processing_time_ms",
 }
 
+CONFIG = {
+    "mlflow.enabled": "mlflow_enabled",
+    "mlflow.tracking_uri": "tracking_uri",
+    "mlflow.model.name": f"models.{MODEL}.name",
+    "mlflow.model.stage": f"models.{MODEL}.serve",
+    "mlflow.model.fallback_path": f"models.{MODEL}.fallback_path",
+    "mlflow.model.reload_interval": "poll_interval_s",
+    "mlflow.experiment.name": "mlflow_log_experiment",
+    "mlflow.experiment.auto_log": "mlflow_log",
+    "mlflow.experiment.batch_size": "mlflow_batch_size",
+    "mlflow.monitoring.track_drift": "track_drift",
+    "mlflow.monitoring.alert_thresholds.response_time_ms": "alert_response_time_ms",
+    "mlflow.monitoring.alert_thresholds.error_rate_percent": "alert_error_rate_percent",
+}
+"""What each key of ``config/mlflow_config.yaml`` sets."""
+
+ENVIRONMENT = {
+    "MLFLOW_ENABLED": "mlflow_enabled",
+    "MLFLOW_MODEL_NAME": f"models.{MODEL}.name",
+    "MLFLOW_MODEL_STAGE": f"models.{MODEL}.serve",
+    "MLFLOW_BATCH_SIZE": "mlflow_batch_size",
+    "MODEL_PATH": f"models.{MODEL}.fallback_path",
+    "PORT": "port",
+    "LOG_LEVEL": "log_level",
+}
+"""What each documented variable sets; ``MLFLOW_TRACKING_URI`` is MLflow's own."""
+
 
 def candidates(seed: int) -> dict[str, Any]:
     """Return a line, a tree, boosted trees, and boosted trees that know the neighbours' prices."""
@@ -182,12 +221,34 @@ def params(estimator: Any) -> dict[str, Any]:
     return {"estimator": type(last).__name__, **chosen}
 
 
+def model_info(status: Status) -> dict[str, Any]:
+    """Say which version answers, and what the registry has in each stage."""
+    (model,) = status.models
+    serving = model.serving
+    metadata = None
+    if serving is not None:
+        metadata = {
+            "name": model.name,
+            "version": serving.version,
+            "stage": serving.stage,
+            "model_uri": serving.model_uri,
+        }
+    return {
+        "model_info": {
+            "model_loaded": serving is not None,
+            "model_metadata": metadata,
+            "mlflow_enabled": status.registry.state != "disabled",
+            "registry_info": {"name": model.name, "latest_versions": model.latest_versions},
+        }
+    }
+
+
 app = App(
     name="california-housing",
-    experiment="california_housing_api",
+    experiment="california_housing",
     models=(
         Model(
-            name="california_housing_best_model",
+            name=MODEL,
             task=regression,
             columns=COLUMNS,
             dataset="data/housing.csv",
@@ -204,5 +265,21 @@ app = App(
             promote="by hand",
         ),
     ),
+    routes=(
+        Route(
+            "GET",
+            "/api/model/info",
+            model_info,
+            summary="Which version answers, and what the registry has in each stage.",
+        ),
+    ),
+    management=Management(
+        reload="/api/model/reload",
+        models="/api/mlflow/models",
+        model="/api/mlflow/models/{name}",
+        transition="/api/mlflow/models/{name}/transition",
+    ),
+    settings_file=SettingsFile("config/mlflow_config.yaml", CONFIG),
+    environment=ENVIRONMENT,
     metrics_prefix="housing_api",
 )
