@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from greenroom.app_loading import load_app
 from greenroom.dataset import load_dataset
 from greenroom.fitting import prepare, read_features
+from greenroom.request import RequestType
 from greenroom.schema import take
+from greenroom.settings_sources import load_settings
 
 FOLDER = Path(__file__).resolve().parents[1]
-MODEL = load_app(FOLDER).model()
+DOCUMENT = FOLDER.parents[2] / "shared" / "systems" / "california_housing.md"
+APP = load_app(FOLDER)
+MODEL = APP.model()
 FEATURES = read_features(MODEL, FOLDER).features
 
 
@@ -126,3 +132,57 @@ def test_every_candidate_says_what_it_is():
     assert told["linear regression"] == {"estimator": "LinearRegression"}
     assert told["decision tree"]["min_samples_leaf"] == 15
     assert told["boosting"]["max_iter"] == told["boosting with neighbours"]["max_iter"] == 800
+
+
+def test_the_documented_request_is_taken_as_it_stands():
+    body = (FOLDER / "tests" / "sample_input.json").read_bytes()
+
+    assert RequestType.compile(MODEL.schema).decode(body).n_rows == 1
+
+
+def test_the_documented_file_sets_what_it_says():
+    settings = load_settings(FOLDER, environment={}, documented_file=APP.settings_file)
+    deployed = settings.models[MODEL.name]
+
+    assert (settings.mlflow_enabled, settings.tracking_uri) == (True, "http://localhost:5000")
+    assert (deployed.name, deployed.serve) == (MODEL.name, "Production")
+    assert deployed.fallback_path == str(FOLDER / "models" / "model.pkl")
+    assert settings.poll_interval_s == 3600
+    assert settings.mlflow_log_experiment == "california_housing_api"
+    assert (settings.mlflow_log, settings.mlflow_batch_size) == (True, 10)
+    assert settings.track_drift is True
+    assert (settings.alert_response_time_ms, settings.alert_error_rate_percent) == (1000, 5.0)
+    assert settings.port == 5001
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "read"),
+    [
+        ("MLFLOW_TRACKING_URI", "http://other:5000", lambda one: one.tracking_uri),
+        ("MLFLOW_ENABLED", False, lambda one: one.mlflow_enabled),
+        ("MLFLOW_MODEL_NAME", "another", lambda one: one.models[MODEL.name].name),
+        ("MLFLOW_MODEL_STAGE", "Staging", lambda one: one.models[MODEL.name].serve),
+        ("MLFLOW_BATCH_SIZE", 25, lambda one: one.mlflow_batch_size),
+        ("MODEL_PATH", "/srv/m.pkl", lambda one: one.models[MODEL.name].fallback_path),
+        ("PORT", 5002, lambda one: one.port),
+        ("LOG_LEVEL", "DEBUG", lambda one: one.log_level),
+    ],
+)
+def test_each_documented_variable_sets_what_it_says(variable, text, read):
+    settings = load_settings(
+        FOLDER,
+        environment={variable: str(text).lower() if text is False else str(text)},
+        documented=APP.environment,
+        documented_file=APP.settings_file,
+    )
+
+    assert read(settings) == text
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the document is not on this machine")
+def test_the_documented_file_stands_there_word_for_word():
+    document = DOCUMENT.read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n# config/mlflow_config.yaml\n(.*?)```", document, re.DOTALL)
+    shipped = yaml.safe_load((FOLDER / "config" / "mlflow_config.yaml").read_text())
+
+    assert shipped == yaml.safe_load(blocks[-1])
