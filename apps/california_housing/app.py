@@ -114,6 +114,7 @@ REPLY = {
     "model_name": "model_name",
     "timestamp": "timestamp",
     "processing_time_ms": "processing_time_ms",
+    "mlflow_logged": "mlflow_logged",
 }
 
 CONFIG = {
