@@ -47,6 +47,7 @@ class Machine:
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PORT": str(self.api_port),
             "PYTHONIOENCODING": "utf-8",
+            "OMP_NUM_THREADS": "1",
         }
 
     @property
