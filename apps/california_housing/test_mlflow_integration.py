@@ -62,6 +62,7 @@ class Checks:
 
     def model_registry(self) -> None:
         """See that the registry has the model, and exactly one version in the stage."""
+        _require(self.client, "there is no MLflow to ask")
         found = self.client.search_model_versions(f"name = '{self.name}'")
         staged = [version for version in found if version.current_stage == self.stage]
         _require(found, f"{self.name} has no version: python src/models/train.py makes one")
@@ -72,6 +73,7 @@ class Checks:
 
     def model_loading(self) -> None:
         """Let plain MLflow, without the API, load that version and predict."""
+        self._require_version()
         import mlflow.pyfunc
         import pandas as pd
 
@@ -81,6 +83,7 @@ class Checks:
 
     def experiment_tracking(self) -> None:
         """See that the training is on record, and that the API's experiment can be written."""
+        self._require_version()
         run = self.client.get_run(self.version.run_id)
         metric = self.model.gate.metric
         _require(metric in run.data.metrics, f"run {run.info.run_id} has no {metric}")
@@ -97,6 +100,7 @@ class Checks:
 
     def api_integration(self) -> None:
         """See that the API is healthy, and serves what the registry selects."""
+        self._require_version()
         health = _ask(f"{self.api}/health")
         _require(health["status"] == "healthy", f"/health: {'; '.join(health['problems'])}")
         _require(health["mlflow_connection"] == "healthy", "the API does not reach MLflow")
@@ -112,6 +116,7 @@ class Checks:
 
     def prediction_with_mlflow(self) -> None:
         """See that the API answers as the version that MLflow has loaded."""
+        self._require_version()
         answer = _ask(f"{self.api}/api/predict", self.row)
         _require(set(answer) == REPLY, f"the reply has the fields {', '.join(sorted(answer))}")
         _require(answer["model_version"] == self.version.version, "another version answered")
@@ -120,6 +125,9 @@ class Checks:
         )
         apart = abs(answer["prediction"] - self.predicted) / self.predicted
         _require(apart < 1e-6, f"it answers {answer['prediction']}, MLflow {self.predicted}")
+
+    def _require_version(self) -> None:
+        _require(self.version, f"no version of {self.name} is known to be in stage {self.stage}")
 
 
 def _require(fulfilled: object, problem: str) -> None:
