@@ -71,6 +71,9 @@ class FakeFollower:
         self.polls += 1
         return FakePoll((self.selected,), self.registry, self.polls <= self.unfinished)
 
+    def registry_answers(self) -> bool:
+        return self.registry.is_whole
+
     def accepted(self, deployments: tuple[Deployment, ...]) -> None:
         (self.previous,) = deployments
         self.accepted_versions += [one.serving.version for one in deployments if one.serving]

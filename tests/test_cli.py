@@ -220,6 +220,15 @@ def test_train_shows_candidates_figures_the_run_and_the_gate(call, trained):
     assert "version 2 is selected" in output
 
 
+def test_the_figures_of_a_part_are_not_written_into_a_readme(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(write_app(tmp_path / "app", "figures-of-a-part"))
+
+    status, _, errors = call("train", "--figures", "README.md", "--rows", "100")
+
+    assert status == 1
+    assert "--figures is for a training in full" in errors
+
+
 def test_train_writes_its_figures_beside_the_baselines_into_a_readme(call, trained):
     name, folder = trained
     assert call("train", "--figures", "README.md")[0] == 1

@@ -15,6 +15,8 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
     VotingClassifier,
     VotingRegressor,
 )
@@ -111,6 +113,62 @@ def test_a_classifier_is_proved_equal(estimator, rows, y):
     assert report.largest_difference < 1e-12
     assert report.flipped == 0
     assert report.thresholds_proved == report.thresholds
+
+
+def _stack(kind, members, final, **options):
+    named = [(f"m{place}", member) for place, member in enumerate(members)]
+    return kind(named, final, passthrough=True, **options)
+
+
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["two", "three"])
+def test_a_stack_of_classifiers_is_proved_equal(y):
+    members = [
+        DecisionTreeClassifier(max_depth=4),
+        make_pipeline(MinMaxScaler(), LogisticRegression()),
+    ]
+    stack = _stack(StackingClassifier, members, HistGradientBoostingClassifier(max_iter=5))
+
+    report = proof(stack.fit(X, y), X)
+
+    assert report.passed, report
+    assert report.largest_difference < 1e-12
+    # Of the final trees, those of the columns; what the members answered has no row of its own.
+    assert 0 < report.thresholds_proved < report.thresholds
+
+
+def test_a_stack_of_regressors_is_proved_equal():
+    column = ColumnTransformer([("s", "passthrough", [2, 0])])
+    members = [make_pipeline(column, RandomForestRegressor(3, random_state=0)), Ridge()]
+    for final in (Ridge(), HistGradientBoostingRegressor(max_iter=5)):
+        stack = _stack(StackingRegressor, members, final).fit(X, np.exp(VALUES / 4))
+
+        report = proof(stack, X)
+
+        assert report.passed, report
+        assert report.largest_difference < 1e-12
+        assert report.thresholds_proved > 0
+
+
+def test_a_stack_whose_columns_do_not_go_through_is_proved_equal_on_its_members():
+    stack = StackingRegressor([("a", DecisionTreeRegressor(max_depth=4))], Ridge())
+
+    report = proof(stack.fit(X, VALUES), X)
+
+    assert report.passed, report
+    assert report.thresholds_proved == report.thresholds > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [("decision_function", "a stack of decision functions"), ("predict", "a stack of labels")],
+)
+def test_a_stack_of_other_than_probabilities_is_not_compiled(method, reason):
+    stack = _stack(
+        StackingClassifier, [LogisticRegression()], LogisticRegression(), stack_method=method
+    )
+
+    with pytest.raises(NotConvertible, match=f"{reason} is not compiled"):
+        compile_estimator(stack.fit(X, TWO), X.shape[1], outputs="probabilities")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from fake_server import FakeFollower, serving
-from greenroom import processes
+from greenroom import processes, pursuit
 from greenroom import supervisor as supervisor_module
 from greenroom.errors import ProcessError, RegistryUnavailable, SettingsError, VersionUnloadable
 from greenroom.generation import Deployment
@@ -286,6 +286,32 @@ def test_what_was_committed_is_given_up_when_it_loads_nowhere_any_more(
             await server.until(lambda: follower.rejections == [("1", "it is broken")])
             await server.joined(1)
             assert (await server.get())["version"] == ""
+
+    run(scenario())
+
+
+def test_a_registry_that_goes_away_is_noticed_long_before_the_next_poll(
+    follower: FakeFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pursuit, "WATCH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(pursuit, "AWAY_INTERVAL_S", 0.05)
+
+    async def scenario() -> None:
+        follower.select("1")
+        async with serving(follower, poll_interval_s=600.0) as server:
+            await server.until(lambda: follower.accepted_versions == ["1"])
+            polls = follower.polls
+            follower.select("2")
+            await asyncio.sleep(0.3)
+            assert (await server.get())["version"] == "1"  # what is selected is not looked at
+            assert follower.polls == polls
+            follower.select("1")
+
+            follower.registry = RegistryStatus(uri="http://registry", state="unavailable")
+            await server.until(lambda: server.supervisor.status.health == "degraded")
+            follower.registry = RegistryStatus(uri="http://registry", state="healthy")
+            await server.until(lambda: server.supervisor.status.health == "healthy")
+            assert (await server.get())["version"] == "1"
 
     run(scenario())
 

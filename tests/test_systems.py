@@ -84,7 +84,8 @@ def _commands(document: str) -> list[str]:
         for line in text.splitlines():
             # "bash" sticks to some lines of the document, where its fence lost a line break.
             command = COMMENT.sub("", f" {line.strip()}").strip().removeprefix("bash")
-            if command:
+            # Of a request that is shown without a client, its first line is the command.
+            if command and not command.startswith(("Content-Type:", "{", "}", '"')):
                 commands.append(command)
     return commands
 

@@ -173,6 +173,24 @@ def _write_voting(graph: Graph, estimator: Any, X: str) -> str:
     return graph.add("Div", total, graph.constant([float(sum(weights))]))
 
 
+def _write_stacking(graph: Graph, estimator: Any, X: str) -> str:
+    """Write the members, and after them what answers from their answers."""
+    if set(estimator.stack_method_) - {"predict", "predict_proba"}:
+        raise NotConvertible("a stack of decision functions is not compiled")
+    two = hasattr(estimator, "classes_") and len(estimator.classes_) == 2
+    answers = []
+    for member, method in zip(estimator.estimators_, estimator.stack_method_, strict=True):
+        if hasattr(estimator, "classes_") and method == "predict":
+            raise NotConvertible("a stack of labels is not compiled")
+        answer = _write(graph, member, X)
+        if two:  # the first class's probability says nothing more, and is left out
+            answer = graph.add("Gather", answer, graph.constant([1], np.int64), axis=1)
+        answers.append(answer)
+    if estimator.passthrough:
+        answers.append(X)
+    return _write(graph, estimator.final_estimator_, graph.add("Concat", *answers, axis=1))
+
+
 def _write_transformed_target(graph: Graph, estimator: Any, X: str) -> str:
     value = _write(graph, estimator.regressor_, X)
     if estimator.inverse_func is np.exp:
@@ -298,6 +316,8 @@ _WRITERS: Final[dict[str, Writer]] = {
     "LogisticRegression": _write_logistic,
     "LogisticRegressionCV": _write_logistic,
     "Pipeline": _write_pipeline,
+    "StackingClassifier": _write_stacking,
+    "StackingRegressor": _write_stacking,
     "TransformedTargetRegressor": _write_transformed_target,
     "VotingClassifier": _write_voting,
     "VotingRegressor": _write_voting,

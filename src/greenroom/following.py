@@ -163,6 +163,14 @@ class Follower:
                 self._registry_is("healthy")
             return Poll(self._deployments(), self._status, unfinished)
 
+    def registry_answers(self) -> bool:
+        """Ask the registry for something small, without looking at what it selects."""
+        try:
+            self._registry.ping()
+        except RegistryError:
+            return False
+        return True
+
     def accepted(self, deployments: Sequence[Deployment]) -> None:
         """Note that all workers serve ``deployments``, and remember that over a restart.
 

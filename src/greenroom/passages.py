@@ -21,6 +21,7 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Transform: TypeAlias = Callable[[Matrix], Matrix]
 
+_BY_NAME: Final = frozenset({"ColumnTransformer", "StackingClassifier", "StackingRegressor"})
 _SCALERS: Final = frozenset({"StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler"})
 
 
@@ -81,6 +82,8 @@ def _undone(step: Any) -> tuple[Transform, Callable[[Ints], Ints]]:
         return lambda Z: _categories(step, Z), _nothing
     if name == "ColumnTransformer":
         return _joined(step)
+    if name.startswith("Stacking") and step.passthrough:
+        return _unstacked(step)
     return unfollowed, _same
 
 
@@ -142,9 +145,24 @@ def _joined(transformer: Any) -> tuple[Transform, Callable[[Ints], Ints]]:
     return undone, origin
 
 
+def _unstacked(stack: Any) -> tuple[Transform, Callable[[Ints], Ints]]:
+    """Leave out what a stack's members answered: rows for their thresholds are made apart.
+
+    A row that comes back may get other answers from the members than it was made with, and then it
+    reaches another node; on its own feature's threshold it stays.
+    """
+    width = stack.n_features_in_
+
+    def origin(features: Ints) -> Ints:
+        answers = stack.final_estimator_.n_features_in_ - width
+        return np.where(features < answers, -1, features - answers)
+
+    return lambda Z: Z[:, -width:], origin
+
+
 def _transformed(step: Any, X: Matrix) -> Matrix:
     """Call a step with what it was fitted on: a DataFrame where it goes by names."""
-    if type(step).__name__ == "ColumnTransformer" and hasattr(step, "feature_names_in_"):
+    if type(step).__name__ in _BY_NAME and hasattr(step, "feature_names_in_"):
         import pandas as pd
 
         found = step.transform(pd.DataFrame(X, columns=step.feature_names_in_))

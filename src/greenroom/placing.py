@@ -62,6 +62,8 @@ def ensembles_in(estimator: Any, passage: Passage | None = None) -> Iterator[Pla
     elif hasattr(estimator, "estimators_"):
         for member in estimator.estimators_:
             yield from ensembles_in(member, passage)
+        if hasattr(estimator, "final_estimator_"):
+            yield from ensembles_in(estimator.final_estimator_, passage.through(estimator))
 
 
 def landmarks(estimator: Any, n_features: int, *, most: int = 64) -> Matrix:

@@ -41,6 +41,9 @@ JITTER: Final = 0.1
 AWAY_INTERVAL_S: Final = 5.0
 """The longest pause between polls while the registry does not answer."""
 
+WATCH_INTERVAL_S: Final = 10.0
+"""Between polls that lie further apart, how often the registry is asked whether it is there."""
+
 FIRST_ANSWER_S: Final = 2.0
 """How long a server with nothing in its store waits for the registry before it serves nothing."""
 
@@ -104,8 +107,25 @@ class Pursuit:
         restored = await in_background(self._follower.restore)
         await self._attempt(functools.partial(self._begin, restored))
         while True:
-            await asyncio.sleep(self._pause_s())
+            await self._pause(self._pause_s())
             await self._attempt(self._poll)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait for the next poll; in a long pause, no longer than the registry is there.
+
+        So ``/health`` soon says that it is away, however seldom what it selects is looked at.
+        """
+        ends_s = time.monotonic() + pause_s
+        while (left_s := ends_s - time.monotonic()) > WATCH_INTERVAL_S:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            if self.status.registry.state == "disabled":
+                continue
+            # What is known to be away, as a reload may have found it, is polled again at once.
+            if not self.status.registry.is_whole:
+                return
+            if not await in_background(self._follower.registry_answers):
+                return
+        await asyncio.sleep(max(0.0, left_s))
 
     async def reload(self) -> Status:
         """Ask the registry now; return when all workers serve what it selects.

@@ -192,7 +192,7 @@ def _number(value: float) -> str:
     >>> _number(41234.56), _number(0.86634), _number(12.345)
     ('41,235', '0.8663', '12.35')
     """
-    if abs(value) >= 1000:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
 

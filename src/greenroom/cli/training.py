@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -89,6 +90,14 @@ def train(
     """
     from greenroom.training_report import ReportFile
 
+    # Read when OpenMP is first loaded: threads that wait leave the cores to the others, MLflow's
+    # server among them; spinning, a training takes several times as long on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if figures and (candidates or dataset or rows or trial):
+        raise SettingsError(
+            "--figures is for a training in full",
+            advice="leave out --candidates, --dataset, --rows and --trial",
+        )
     file = ReportFile(progress_file) if progress_file else None
     with file.kept() if file else nullcontext():
         project = open_project(app, config=config, generated=generated)
