@@ -29,7 +29,7 @@ from greenroom.cross_validation import (
 )
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
-from greenroom.evidence import write_context, write_holdout, write_reference
+from greenroom.evidence import write_holdout
 from greenroom.examples import example_request, typical_values
 from greenroom.figures import classification_report, feature_importance, figures_for
 from greenroom.fitting import (
@@ -39,13 +39,12 @@ from greenroom.fitting import (
     prepare,
     reference_columns,
     whole_pipeline,
+    write_evidence,
 )
 from greenroom.frames import to_frame
+from greenroom.judging import Comparison
 from greenroom.manifest import (
-    CONTEXT_FILE,
-    FEATURES_FILE,
-    HOLDOUT_FILE,
-    REFERENCE_FILE,
+    CHAMPION_FILE,
     Code,
     Data,
     Environment,
@@ -60,7 +59,9 @@ from greenroom.provenance import loading_requirements, record_code, record_envir
 from greenroom.registry import ModelVersion, Registry
 from greenroom.run_params import run_params
 from greenroom.schema import take
+from greenroom.selector import Selector
 from greenroom.settings import Settings
+from greenroom.succession import compared_with_champion, succeeding
 from greenroom.tracking import LoggedVersion, Run, Tracking, signature_of
 from greenroom.training_route import TrainingPlan
 from greenroom.version_files import directory_digest
@@ -89,6 +90,7 @@ class Trained:
     fitted: Fitted | None = None
     scores: Sequence[CandidateScores] = ()
     baselines: Sequence[Baseline] = ()
+    comparison: Comparison | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -98,6 +100,7 @@ def train_model(
     folder: Path,
     *,
     name: str,
+    selector: Selector,
     settings: Settings,
     registry: Registry,
     plan: TrainingPlan | None = None,
@@ -111,6 +114,8 @@ def train_model(
         The app's folder.
     name : str
         The registered name that it is deployed under.
+    selector : Selector
+        What selects the version that it may have to be compared with.
     plan : TrainingPlan, optional
         Which candidates are tried, on which data; default: as the model says.
 
@@ -147,11 +152,15 @@ def train_model(
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
         fitted = fit_candidate(prepared, chosen.name, reference_rows=settings.reference_rows)
+        comparison = compared_with_champion(
+            registry, name, selector, fitted.holdout, prepared, settings.trust, on_progress
+        )
         on_progress("compiling the model, logging it and its figures to MLflow", None)
-        manifest = _manifest(app, prepared, fitted, code, environment, plan)
+        made = _manifest(app, prepared, fitted, code, environment, plan)
+        manifest = succeeding(made, prepared, comparison)
         _log_results(run, prepared, fitted, chosen)
         _log_baselines(run, baselines)
-        logged, digest, parity = _log_version(run, prepared, fitted, manifest)
+        logged, digest, parity = _log_version(run, prepared, fitted, manifest, comparison)
         _log_runtime(run, parity)
     tags = _version_tags(manifest, training, digest) | {"greenroom.runtime": _runtime(parity)}
     return Trained(
@@ -164,6 +173,7 @@ def train_model(
         fitted=fitted,
         scores=scores,
         baselines=baselines,
+        comparison=comparison,
         tags=tags,
     )
 
@@ -319,21 +329,20 @@ def _manifest(
 
 
 def _log_version(
-    run: Run, prepared: Prepared, fitted: Fitted, manifest: Manifest
+    run: Run,
+    prepared: Prepared,
+    fitted: Fitted,
+    manifest: Manifest,
+    comparison: Comparison | None,
 ) -> tuple[LoggedVersion, str, ParityReport]:
     digests: list[str] = []
     reports: list[ParityReport] = []
 
     def finish(directory: Path) -> None:
         write_manifest(directory, manifest)
-        if prepared.features is not None:
-            (directory / FEATURES_FILE).write_text(prepared.features.source, encoding="utf-8")
-        columns = reference_columns(prepared, fitted)
-        y = None if prepared.y is None else prepared.y[fitted.reference]
-        write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
-        write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
-        if prepared.dataset.context:
-            write_context(directory / CONTEXT_FILE, prepared.dataset.context)
+        write_evidence(directory, prepared, fitted)
+        if comparison is not None:
+            write_holdout(directory / CHAMPION_FILE, comparison.holdout)
         reports.append(
             compile_version(
                 directory,
