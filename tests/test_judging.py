@@ -13,7 +13,15 @@ from greenroom.errors import (
 )
 from greenroom.evidence import HoldOut
 from greenroom.gate import Gate
-from greenroom.judging import MIN_ROWS, compare, gate_of, gather, read_carried
+from greenroom.judging import (
+    MIN_ROWS,
+    Comparison,
+    compare,
+    gate_of,
+    gather,
+    judge,
+    read_carried,
+)
 from greenroom.manifest import HOLDOUT_FILE, MANIFEST_FILE
 from greenroom.metrics import Predictions
 from greenroom.registry import Registry
@@ -21,6 +29,7 @@ from greenroom.task import classification, regression
 from judged import (
     GATE,
     NAME,
+    PRODUCTION,
     holdout,
     right,
     three_versions,
@@ -131,6 +140,32 @@ def test_evidence_is_read_out_of_a_version_and_a_foreign_one_has_none(registry):
     assert found.keys.tolist() == holdout(40).keys.tolist()
     assert found.predictions.classes == (0, 1)
     assert gather(registry, NAME, "2") is None
+
+
+def test_what_a_candidate_carries_of_the_champions_answers_decides_where_no_row_is_shared(three):
+    later = holdout(20, range(500, 700))
+    options = {"selector": PRODUCTION, "gate": GATE, "task": classification}
+    three.transition(NAME, "1", "Production")
+    alone = judge(three, NAME, later, **options)
+    assert not alone.decision.passed
+
+    said = Comparison("1", holdout(40, range(500, 700)))
+    judgement = judge(three, NAME, later, comparison=said, **options)
+    assert judgement.decision.passed
+    assert (judgement.n_rows, judgement.independence) == (200, "after both trainings")
+    assert judgement.decision.champion == 0.8
+
+
+def test_answers_of_a_champion_that_is_none_any_more_decide_nothing(three):
+    later = holdout(20, range(500, 700))
+    three.transition(NAME, "2", "Production")
+    said = Comparison("1", holdout(40, range(500, 700)))
+    options = {"selector": PRODUCTION, "gate": GATE, "task": classification}
+
+    judgement = judge(three, NAME, later, comparison=said, **options)
+
+    assert not judgement.decision.passed
+    assert "only 0 rows are held out by both" in judgement.decision.reasons[0]
 
 
 def test_half_of_the_evidence_is_a_corrupt_version(registry):

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from greenroom.errors import RequestMalformed, VersionUnloadable
-from greenroom.features import load_features
+from greenroom.errors import FieldProblem, RequestInvalid, RequestMalformed, VersionUnloadable
+from greenroom.features import FeaturesModule, load_features
 from greenroom.native import NativeRuntime
 from greenroom.predictions import Predictions
 from greenroom.schema import Column, Schema
 from greenroom.task import anomaly, classification, forecast, regression
 
 ONE = Schema((Column("a"),))
+RENAMED = Schema((Column("a", request_name="the_a", example=1.0),))
 ROWS = {"a": np.array([1.0, np.nan, 3.0])}
 
 
@@ -79,6 +81,34 @@ def test_features_are_applied_and_do_not_change_the_columns_of_the_request():
     assert runtime.predict(rows).outputs["prediction"].tolist() == [10.0]
     assert rows["a"].tolist() == [1.0]
     assert not runtime.accepts_matrix, "a matrix would go past the features"
+
+
+def test_a_field_that_the_features_refuse_is_named_with_its_row():
+    def features(columns):
+        unknown = np.flatnonzero(columns["a"] > 9)
+        if len(unknown):
+            raise ValueError("a", "is not known", int(unknown[0]))
+        return columns
+
+    module = FeaturesModule("digest", "", ModuleType("made"), features)
+    runtime = NativeRuntime(schema=RENAMED, task=regression, apply=total, features=module)
+
+    with pytest.raises(RequestInvalid, match="the_a is not known") as refused:
+        runtime.predict({"a": np.array([1.0, 10.0])})
+    assert refused.value.problems == (FieldProblem(1, "the_a", "is not known"),)
+
+
+def test_a_fault_of_the_features_is_no_refusal_of_the_request():
+    def features(columns):
+        if columns["a"][0] > 9:
+            raise ValueError("could not convert 'private'")
+        return columns
+
+    module = FeaturesModule("digest", "", ModuleType("made"), features)
+    runtime = NativeRuntime(schema=RENAMED, task=regression, apply=total, features=module)
+
+    with pytest.raises(ValueError, match="private"):
+        runtime.predict({"a": np.array([10.0])})
 
 
 def test_features_that_lack_an_input_are_refused_by_its_name():

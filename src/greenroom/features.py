@@ -40,6 +40,7 @@ class FeaturesModule:
         What it became; its name is ``greenroom_features_<first 16 of the digest>``.
     features : callable
         ``columns -> columns``: what enters the estimator, with as many rows as it was given.
+        ``ValueError(name, problem, row)`` from it refuses a request, naming the field.
     expand : callable, optional
         ``request -> columns``: the rows that one request stands for. The request is a dict of
         plain values under the columns' data names, with None for a missing one; records are

@@ -17,10 +17,17 @@ import numpy.typing as npt
 from greenroom.cross_validation import Folds, candidate, fit
 from greenroom.dataset import Dataset
 from greenroom.errors import DataError
-from greenroom.evidence import HoldOut, reference_sample
+from greenroom.evidence import (
+    HoldOut,
+    reference_sample,
+    write_context,
+    write_holdout,
+    write_reference,
+)
 from greenroom.features import FeaturesModule, load_features
 from greenroom.fingerprint import row_keys
 from greenroom.frames import frame_transformer, to_frame
+from greenroom.manifest import CONTEXT_FILE, FEATURES_FILE, HOLDOUT_FILE, REFERENCE_FILE
 from greenroom.metrics import Predictions, evaluate
 from greenroom.model import Model
 from greenroom.schema import Columns, take
@@ -113,7 +120,7 @@ def prepare(model: Model, folder: Path, dataset: Dataset) -> Prepared:
     """
     features = read_features(model, folder)
     columns: Columns = dataset.columns
-    inputs = features.features(dict(columns)) if features else columns
+    inputs = _computed(features, columns, f"{dataset.name}: {model.features}")
     mask = holdout_mask(
         side_keys(columns, model.columns, model.split),
         model.split,
@@ -134,6 +141,19 @@ def prepare(model: Model, folder: Path, dataset: Dataset) -> Prepared:
         train=np.flatnonzero(~mask),
         holdout=np.flatnonzero(mask),
     )
+
+
+def _computed(features: FeaturesModule | None, columns: Columns, where: str) -> Columns:
+    if features is None:
+        return columns
+    try:
+        return features.features(dict(columns))
+    except ValueError as error:
+        # Its own word about a row, or a fault of its own, whose text may hold values.
+        said = " ".join(map(str, error.args[:2])) if len(error.args) > 1 else "ValueError"
+        raise DataError(
+            f"{where} fails on it: {said}", advice="correct the data, or the features"
+        ) from error
 
 
 def fit_candidate(prepared: Prepared, name: str, *, reference_rows: int) -> Fitted:
@@ -176,6 +196,18 @@ def fit_candidate(prepared: Prepared, name: str, *, reference_rows: int) -> Fitt
 def reference_columns(prepared: Prepared, fitted: Fitted) -> Columns:
     """Return the rows of the reference sample as they are in the data."""
     return take(prepared.dataset.columns, fitted.reference)
+
+
+def write_evidence(directory: Path, prepared: Prepared, fitted: Fitted) -> None:
+    """Write what travels inside a version, beside its manifest: features, rows and answers."""
+    if prepared.features is not None:
+        (directory / FEATURES_FILE).write_text(prepared.features.source, encoding="utf-8")
+    columns = reference_columns(prepared, fitted)
+    y = None if prepared.y is None else prepared.y[fitted.reference]
+    write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
+    write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
+    if prepared.dataset.context:
+        write_context(directory / CONTEXT_FILE, prepared.dataset.context)
 
 
 def whole_pipeline(estimator: Any, features: FeaturesModule | None, model: Model) -> Any:

@@ -2,8 +2,10 @@
 
 Each version that Greenroom trained carries its predictions for the rows that were held out from
 its training. The gate sees the figures of both versions on the rows that both hold out, so that
-none has an advantage from having seen some of them. Where that cannot be had, nothing is guessed:
-the decision is no, and says why. Moving what is selected is :mod:`greenroom.promotion`'s business.
+none has an advantage from having seen some of them. Where rows are divided by time, a candidate
+also carries what the champion says about the rows that it holds out and that came after the
+champion's training (:mod:`greenroom.succession`). Where neither can be had, nothing is guessed: the
+decision is no, and says why. Moving what is selected is :mod:`greenroom.promotion`'s business.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from typing import Final, Literal, TypeAlias
 from greenroom.errors import PromotionError, VersionCorrupt
 from greenroom.evidence import HoldOut, common, read_holdout
 from greenroom.gate import Decision, Gate
-from greenroom.manifest import FOLDER, HOLDOUT_FILE, MANIFEST_FILE, Manifest, read_manifest
+from greenroom.manifest import (
+    CHAMPION_FILE,
+    FOLDER,
+    HOLDOUT_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    read_manifest,
+)
 from greenroom.metrics import Metric, evaluate
 from greenroom.registry import ModelVersion, Registry
 from greenroom.selector import Selector
@@ -27,7 +36,9 @@ from greenroom.task import Task
 MIN_ROWS: Final = 100
 """A comparison needs this many rows that both versions hold out, or all of a smaller hold-out."""
 
-Independence: TypeAlias = Literal["held out by both", "unknown", "no champion"]
+Independence: TypeAlias = Literal[
+    "held out by both", "after both trainings", "unknown", "no champion"
+]
 Evidence: TypeAlias = Callable[[ModelVersion], HoldOut | None]
 
 
@@ -41,9 +52,10 @@ class Judgement:
         The gate's.
     n_rows : int
         How many rows the figures are computed on.
-    independence : {"held out by both", "unknown", "no champion"}
-        Whether these rows were held out from both trainings. ``unknown``: one of the versions was
-        not trained by Greenroom, and its predictions were given from outside.
+    independence : {"held out by both", "after both trainings", "unknown", "no champion"}
+        Whether these rows were held out from both trainings. ``after both trainings``: they are
+        later than any that either was trained on. ``unknown``: one of the versions was not trained
+        by Greenroom, and its predictions were given from outside.
     compared_with : str
         The champion's version; empty where there is none.
     """
@@ -55,11 +67,28 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a champion said about a challenger's held-out rows that came after its training.
+
+    Parameters
+    ----------
+    version : str
+        The champion's.
+    holdout : HoldOut
+        Those of the challenger's rows, with the champion's predictions.
+    """
+
+    version: str
+    holdout: HoldOut
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
-    """The evidence that a version carries inside itself."""
+    """The evidence that a version carries inside itself; ``comparison`` where it carries one."""
 
     manifest: Manifest
     holdout: HoldOut
+    comparison: Comparison | None = None
 
 
 def compare(
@@ -124,6 +153,7 @@ def judge(
     task: Task,
     version: str = "",
     trial: bool = False,
+    comparison: Comparison | None = None,
     evidence: Evidence | None = None,
 ) -> Judgement:
     """Judge a challenger against what ``gate.against`` (by default ``selector``) names now.
@@ -137,6 +167,8 @@ def judge(
     trial : bool
         Whether it was trained as a trial: then it is refused where the champion is none. One that
         was trained in full is judged by the minimum alone where the champion is a trial.
+    comparison : Comparison, optional
+        What the challenger carries of a champion's answers; used where that is the champion.
     evidence : callable, optional
         Asked for a champion that carries no evidence: its predictions on the challenger's held-out
         rows, or None. What was held out from its training, nobody can say.
@@ -146,7 +178,7 @@ def judge(
     Judgement
         Of several versions in a stage, the one that was moved there last is the champion.
     """
-    champion = _champion(registry, name, selector, gate, version)
+    champion = champion_of(registry, name, selector, gate, version)
     against = champion.version if champion else ""
     if challenger is None or len(challenger) == 0:
         return _unjudged(gate, "the candidate carries no held-out predictions", against)
@@ -159,6 +191,15 @@ def judge(
     if trial and not champion_is_trial:
         return _unjudged(
             gate, f"it was trained as a trial, and version {against} was trained in full", against
+        )
+    if comparison is not None and comparison.version == against:
+        return compare(
+            gate,
+            task,
+            challenger,
+            comparison.holdout,
+            independence="after both trainings",
+            compared_with=against,
         )
     if carried is not None:
         return compare(gate, task, challenger, carried.holdout, compared_with=against)
@@ -196,7 +237,11 @@ def read_carried(registry: Registry, version: ModelVersion) -> Carried | None:
         manifest = read_manifest(directory)
         if manifest is None:
             raise VersionCorrupt(f"{version.name} version {version.version} lost {MANIFEST_FILE}")
-        return Carried(manifest, read_holdout(directory / HOLDOUT_FILE, manifest.classes))
+        holdout = read_holdout(directory / HOLDOUT_FILE, manifest.classes)
+        if not manifest.champion:
+            return Carried(manifest, holdout)
+        said = read_holdout(registry.download(version, CHAMPION_FILE, directory), manifest.classes)
+        return Carried(manifest, holdout, Comparison(manifest.champion, said))
 
 
 def gate_of(registry: Registry, name: str, version: str | None = None) -> tuple[Gate, str]:
@@ -228,9 +273,16 @@ def gate_of(registry: Registry, name: str, version: str | None = None) -> tuple[
     return carried.manifest.gate, carried.manifest.task
 
 
-def _champion(
-    registry: Registry, name: str, selector: Selector, gate: Gate, version: str
+def champion_of(
+    registry: Registry, name: str, selector: Selector, gate: Gate, version: str = ""
 ) -> ModelVersion | None:
+    """Return the version that a candidate is compared with; None where there is none.
+
+    Parameters
+    ----------
+    version : str
+        The candidate's, where it is registered already.
+    """
     if gate.against == "nothing":
         return None
     against = Selector.parse(gate.against) if gate.against else selector

@@ -7,6 +7,8 @@ A version that Greenroom trained holds, beside MLflow's own files::
     greenroom/reference.parquet  a sample of the training rows, with target and predictions
     greenroom/holdout.parquet    for each held-out row its key, the truth and the predictions
     greenroom/context.parquet    what `expand` is given besides a request, when there is that
+    greenroom/champion.parquet   the same of the version that was selected then, where rows are
+                                 divided by time and it was trained on none of these
     greenroom/parity.json        whether it is compiled (:mod:`greenroom.compiled`), or why not
 
 It is all that serving, the gate and ``reproduce`` need to know, so that a server can serve a
@@ -34,6 +36,7 @@ FEATURES_FILE: Final = f"{FOLDER}/features.py"
 REFERENCE_FILE: Final = f"{FOLDER}/reference.parquet"
 HOLDOUT_FILE: Final = f"{FOLDER}/holdout.parquet"
 CONTEXT_FILE: Final = f"{FOLDER}/context.parquet"
+CHAMPION_FILE: Final = f"{FOLDER}/champion.parquet"
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +85,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``columns`` are the model's, ``request`` those of a request where they differ; ``inputs`` are
     the names of the columns that enter the estimator, in order. ``classes`` are a classifier's.
     ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one.
-    ``context`` are the columns of ``greenroom/context.parquet``, empty without one.
-    ``features_digest`` is the SHA-256 of ``greenroom/features.py``, empty without one. ``trial``
-    says that the version never takes the place of one that was trained in full.
+    ``context`` are the columns of ``greenroom/context.parquet``, empty without one. ``trial`` says
+    that the version never takes the place of one that was trained in full.
+    ``trained_until`` is the instant of the last training row, where rows are divided by time, and
+    ``champion`` the version whose answers stand in ``greenroom/champion.parquet``, where any do.
     """
 
     format: int = FORMAT
@@ -110,6 +114,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     n_train: int = 0
     n_holdout: int = 0
+    trained_until: str = ""
+    champion: str = ""
     example: dict[str, Any] = {}
     trial: bool = False
 

@@ -202,7 +202,10 @@ class NativeRuntime:
 
     def _entering(self, columns: Columns) -> Columns:
         """Return what enters the estimator, in its order."""
-        made = columns if self._features is None else self._features.features(dict(columns))
+        try:
+            made = columns if self._features is None else self._features.features(dict(columns))
+        except ValueError as error:
+            raise _refusal(error, self.schema) or error from None
         try:
             return {name: made[name] for name in self._inputs}
         except KeyError as error:
@@ -236,17 +239,20 @@ def plain_request(schema: Schema, columns: Columns) -> dict[str, Any]:
 
 
 def _refusal(error: ValueError, schema: Schema) -> RequestInvalid | None:
-    """Return the refusal of a field that ``expand`` has named: ``ValueError(field, problem)``.
+    """Return the refusal of a field that ``expand`` or ``features`` has named.
 
-    Any other ValueError is a fault of the function's, whose text may hold what was sent.
+    That is ``ValueError(field, problem)``, or ``ValueError(field, problem, row)`` where several
+    rows were given. Any other ValueError is a fault of the function's, whose text may hold what
+    was sent.
     """
     names = {column.name: column.request_name for column in schema}
-    if len(error.args) != 2 or error.args[0] not in names:
+    if len(error.args) not in {2, 3} or error.args[0] not in names:
         return None
-    field, problem = names[error.args[0]], str(error.args[1])
+    name, said, *rows = error.args
+    field, problem = names[name], str(said)
     return RequestInvalid(
         f"{field} {problem}",
-        [FieldProblem(0, field, problem)],
+        [FieldProblem(int(rows[0]) if rows else 0, field, problem)],
         advice="/docs shows every field, with its type and range",
     )
 

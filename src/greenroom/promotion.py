@@ -341,6 +341,7 @@ def _judge(
         task=task,
         version=chosen.version,
         trial=carried is not None and carried.manifest.trial,
+        comparison=carried.comparison if carried else None,
         evidence=evidence,
     )
     if carried is None:

@@ -103,6 +103,7 @@ def train_and_release(
         model,
         folder,
         name=where.name,
+        selector=where.selector,
         settings=settings,
         registry=registry,
         plan=plan,
@@ -210,6 +211,7 @@ def _release_latest(trained: Trained, where: Deployed, registry: Registry, who: 
         gate=trained.model.gate,
         task=trained.model.task,
         trial=trained.manifest is not None and trained.manifest.trial,
+        comparison=trained.comparison,
         evidence=_foreign_evidence(registry, trained),
     )
     passed = judgement.decision.passed

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from greenroom.app import App
 from greenroom.app_loading import pickle_by_value
@@ -25,7 +26,7 @@ from greenroom.cross_validation import (
 )
 from greenroom.dataset import Dataset, load_dataset
 from greenroom.errors import NotInRegistry
-from greenroom.evidence import write_context, write_holdout, write_reference
+from greenroom.evidence import write_holdout
 from greenroom.examples import example_request, typical_values
 from greenroom.fitting import (
     Fitted,
@@ -34,14 +35,13 @@ from greenroom.fitting import (
     prepare,
     reference_columns,
     whole_pipeline,
+    write_evidence,
 )
 from greenroom.frames import to_frame
 from greenroom.journal import Journal, LoggedVersion, RunWriter
+from greenroom.judging import Comparison
 from greenroom.manifest import (
-    CONTEXT_FILE,
-    FEATURES_FILE,
-    HOLDOUT_FILE,
-    REFERENCE_FILE,
+    CHAMPION_FILE,
     Code,
     Data,
     Environment,
@@ -65,7 +65,9 @@ from greenroom.recording import (
 )
 from greenroom.registry import ModelVersion, Registry
 from greenroom.schema import take
+from greenroom.selector import Selector
 from greenroom.settings import Settings
+from greenroom.succession import compared_with_champion, succeeding
 from greenroom.tracking import Tracking
 from greenroom.training_route import TrainingPlan
 from greenroom.version_files import directory_digest
@@ -90,7 +92,11 @@ class Trained:
     fitted: Fitted | None = None
     scores: Sequence[CandidateScores] = ()
     baselines: Sequence[Baseline] = ()
+    comparison: Comparison | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+Compare: TypeAlias = Callable[[Fitted, Prepared], Comparison | None]
 
 
 def train_model(
@@ -99,6 +105,7 @@ def train_model(
     folder: Path,
     *,
     name: str,
+    selector: Selector,
     settings: Settings,
     registry: Registry,
     plan: TrainingPlan | None = None,
@@ -112,6 +119,8 @@ def train_model(
         The app's folder.
     name : str
         The registered name that it is deployed under.
+    selector : Selector
+        What selects the version that it may have to be compared with.
     plan : TrainingPlan, optional
         Which candidates are tried, on which data; default: as the model says.
 
@@ -134,9 +143,14 @@ def train_model(
         present = _already_registered(registry, name, training)
         if present is not None:
             return Trained(model, "", dataset, version=present.version, unchanged=True)
-    tracking = Tracking(settings.tracking_uri, app.experiment, settings.place)
+
+    def compare(fitted: Fitted, prepared: Prepared) -> Comparison | None:
+        return compared_with_champion(
+            registry, name, selector, fitted.holdout, prepared, settings.trust, on_progress
+        )
+
     return train_and_log(
-        tracking,
+        Tracking(settings.tracking_uri, app.experiment, settings.place),
         app,
         model,
         folder,
@@ -146,6 +160,7 @@ def train_model(
         title=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         reference_rows=settings.reference_rows,
         training=training,
+        compare=compare,
         on_progress=on_progress,
     )
 
@@ -162,6 +177,7 @@ def train_and_log(
     title: str,
     reference_rows: int,
     training: str,
+    compare: Compare = lambda *_: None,
     on_progress: OnProgress = silent,
 ) -> Trained:
     """Train one model on data that were read, and write it into a journal.
@@ -176,6 +192,8 @@ def train_and_log(
         How many rows the reference sample holds.
     training : str
         What :func:`training_digest` gave.
+    compare : callable, optional
+        Has the present champion answer the held-out rows, where that says something.
     """
     prepared = prepare(model, folder, dataset)
     pickle_by_value(folder)
@@ -188,11 +206,13 @@ def train_and_log(
         chosen = best(scores, model.task.metric(model.gate.metric))
         on_progress(f"fitting {chosen.name} on {len(prepared.train):,} rows", None)
         fitted = fit_candidate(prepared, chosen.name, reference_rows=reference_rows)
+        comparison = compare(fitted, prepared)
         on_progress("compiling the model, logging it and its figures", None)
-        manifest = _manifest(app, prepared, fitted, code, environment, plan)
+        made = _manifest(app, prepared, fitted, code, environment, plan)
+        manifest = succeeding(made, prepared, comparison)
         log_results(run, prepared, fitted, chosen)
         log_baselines(run, baselines)
-        logged, digest, parity = _log_version(run, prepared, fitted, manifest)
+        logged, digest, parity = _log_version(run, prepared, fitted, manifest, comparison)
         log_runtime(run, parity)
     return Trained(
         model,
@@ -204,6 +224,7 @@ def train_and_log(
         fitted=fitted,
         scores=scores,
         baselines=baselines,
+        comparison=comparison,
         tags=version_tags(manifest, training, digest, parity) | dataset.tags,
     )
 
@@ -298,21 +319,20 @@ def _manifest(
 
 
 def _log_version(
-    run: RunWriter, prepared: Prepared, fitted: Fitted, manifest: Manifest
+    run: RunWriter,
+    prepared: Prepared,
+    fitted: Fitted,
+    manifest: Manifest,
+    comparison: Comparison | None,
 ) -> tuple[LoggedVersion, str, ParityReport]:
     digests: list[str] = []
     reports: list[ParityReport] = []
 
     def finish(directory: Path) -> None:
         write_manifest(directory, manifest)
-        if prepared.features is not None:
-            (directory / FEATURES_FILE).write_text(prepared.features.source, encoding="utf-8")
-        columns = reference_columns(prepared, fitted)
-        y = None if prepared.y is None else prepared.y[fitted.reference]
-        write_reference(directory / REFERENCE_FILE, columns, y, fitted.reference_predictions)
-        write_holdout(directory / HOLDOUT_FILE, fitted.holdout)
-        if prepared.dataset.context:
-            write_context(directory / CONTEXT_FILE, prepared.dataset.context)
+        write_evidence(directory, prepared, fitted)
+        if comparison is not None:
+            write_holdout(directory / CHAMPION_FILE, comparison.holdout)
         reports.append(
             compile_version(
                 directory,
