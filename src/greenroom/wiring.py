@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from greenroom.instruments import WorkerInstruments
+    from greenroom.mlflow_sender import MlflowSetup
     from greenroom.prediction_log import PredictionLog
     from greenroom.registry_errands import RegistryErrands
     from greenroom.shipper_process import ShipperProcess
@@ -146,7 +147,7 @@ def build_supervisor(
         on_log=on_log,
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
-        shipper=build_shipper(settings, on_event, on_log) if settings.log else None,
+        shipper=build_shipper(settings, on_event, on_log, app) if settings.log else None,
         home=Path(settings.home),
         train=train_command(folder, config=config, generated=settings.generated),
         reread=reread,
@@ -166,7 +167,10 @@ def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | 
 
 
 def build_shipper(
-    settings: Settings, on_event: Callable[[str], None], on_log: Callable[[str], None]
+    settings: Settings,
+    on_event: Callable[[str], None],
+    on_log: Callable[[str], None],
+    app: App | None = None,
 ) -> ShipperProcess:
     """Return what ships the predictions that the workers note; nothing runs yet."""
     from greenroom.shipper import ShipperSetup
@@ -176,8 +180,34 @@ def build_shipper(
         spool=str(Path(settings.home) / SPOOL_FOLDER),
         uri=log_address(settings),
         interval_s=settings.log_ship_interval_s,
+        mlflow=_mlflow_setup(settings, app),
     )
     return ShipperProcess(setup, on_event=on_event, on_log=on_log)
+
+
+def _mlflow_setup(settings: Settings, app: App | None) -> MlflowSetup | None:
+    """Return how predictions go to MLflow.
+
+    Also where nothing is logged to it any more: what waits was promised.
+    """
+    from greenroom.mlflow_sender import MlflowSetup
+
+    if app is None or not settings.mlflow_enabled:
+        return None
+    return MlflowSetup(
+        tracking_uri=settings.tracking_uri,
+        experiment=settings.mlflow_log_experiment or app.experiment,
+        modes={model.name: model.mlflow_log for model in app.models if model.mlflow_log},
+        batch_size=settings.mlflow_batch_size,
+        max_waiting=settings.mlflow_max_waiting,
+    )
+
+
+def _to_mlflow(settings: Settings, app: App | None) -> frozenset[str]:
+    """Return the models whose predictions are to go to MLflow."""
+    if app is None or not (settings.mlflow_enabled and settings.mlflow_log):
+        return frozenset()
+    return frozenset(model.name for model in app.models if model.mlflow_log)
 
 
 def log_address(settings: Settings) -> str:
@@ -289,7 +319,7 @@ def worker() -> ASGIApp:
     def on_load(deployment: Deployment, seconds: float) -> None:
         instruments.loaded(deployment.name, seconds)
 
-    log = _prediction_log(setup.settings, instruments) if setup.settings.log else None
+    log = _prediction_log(setup.settings, app, instruments) if setup.settings.log else None
     committed = CommittedGeneration.attach(setup.committed_fd)
     max_loaded = setup.settings.max_loaded
     bounded = BoundedEngine(committed, load, on_load, max_loaded=max_loaded) if max_loaded else None
@@ -314,7 +344,9 @@ def worker() -> ASGIApp:
     )
 
 
-def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> PredictionLog:
+def _prediction_log(
+    settings: Settings, app: App | None, instruments: WorkerInstruments
+) -> PredictionLog:
     """Return what a worker notes its predictions in.
 
     Raises
@@ -333,7 +365,10 @@ def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> Predi
         max_bytes=settings.log_max_bytes,
     )
     return PredictionLog(
-        spooler, when_full=settings.log_when_full, to_mlflow=(), unlogged=instruments.unlogged
+        spooler,
+        when_full=settings.log_when_full,
+        to_mlflow=_to_mlflow(settings, app),
+        unlogged=instruments.unlogged,
     )
 
 
