@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from greenroom.minute_summary import Summary, summary_of
 from greenroom.mlflow_parts import read_table
 from greenroom.mlflow_planning import Planner
 from greenroom.mlflow_runs import Metric, MlflowRuns
-from greenroom.outbox import Outbox, Parcel, RunState, State
+from greenroom.outbox import Outbox, Parcel, RunKey, RunState, State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Sending"]
 
@@ -54,6 +57,7 @@ class Sending:
         self._runs: Final = runs
         self._on_step: Final = on_step
         self._state: Final = outbox.state()
+        self._read: tuple[str, RunKey, pa.Table] | None = None
         outbox.remove_done(self._state)
 
     def condense(self, now_us: int) -> None:
@@ -146,14 +150,18 @@ class Sending:
         from pyarrow import parquet
 
         tables = [
-            read_table(self._outbox.folder / piece.item, parcel.key).slice(
-                piece.start, piece.end - piece.start
-            )
+            self._table(piece.item, parcel.key).slice(piece.start, piece.end - piece.start)
             for piece in parcel.pieces
         ]
         file = io.BytesIO()
         parquet.write_table(pa.concat_tables(tables, promote_options="default"), file)
         return file.getvalue()
+
+    def _table(self, item: str, key: RunKey) -> pa.Table:
+        """Return the rows of a segment; the last one is kept, for the batch that goes on there."""
+        if self._read is None or self._read[:2] != (item, key):
+            self._read = (item, key, read_table(self._outbox.folder / item, key))
+        return self._read[2]
 
     def _finish(self, state: State, run: RunState, parcel: Parcel) -> None:
         n_rows = state.finish(parcel.key, parcel.pieces)
