@@ -12,45 +12,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from greenroom.error_rates import ErrorRates
 from greenroom.errors import GreenroomError, RegistryError
 from greenroom.instruments import Totals
-from greenroom.outbox import Kind, Outbox
+from greenroom.mlflow_setup import MlflowSetup
+from greenroom.outbox import Outbox
 
 if TYPE_CHECKING:
     from greenroom.mlflow_sending import Sending
 
-__all__ = ["MlflowSender", "MlflowSetup"]
+__all__ = ["MlflowSender"]
 
 _LOOK_S: Final = 1.0
 _PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-
-
-class MlflowSetup(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how predictions go to MLflow.
-
-    Parameters
-    ----------
-    tracking_uri : str
-    experiment : str
-    modes : dict of str to {"each", "batch", "summary"}
-        By model.
-    batch_size : int
-        How many predictions a batch holds.
-    max_waiting : int
-        How many predictions may wait; what is more is summarised.
-    timeout_s : float
-        How long MLflow may take for an answer: a thousand metrics take a second or more.
-    """
-
-    tracking_uri: str
-    experiment: str
-    modes: dict[str, Kind]
-    batch_size: int
-    max_waiting: int
-    timeout_s: float = 30.0
 
 
 class MlflowSender:

@@ -24,7 +24,8 @@ import msgspec
 from greenroom.counters import CounterMemory
 from greenroom.errors import GreenroomError, LogError, ProcessError
 from greenroom.instruments import read_totals
-from greenroom.mlflow_sender import MlflowSender, MlflowSetup
+from greenroom.mlflow_sender import MlflowSender
+from greenroom.mlflow_setup import MlflowSetup
 from greenroom.outbox import Outbox
 from greenroom.spool import Spool
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from greenroom.instruments import WorkerInstruments
-    from greenroom.mlflow_sender import MlflowSetup
     from greenroom.prediction_log import PredictionLog
     from greenroom.registry_errands import RegistryErrands
     from greenroom.shipper_process import ShipperProcess
@@ -173,6 +172,7 @@ def build_shipper(
     app: App | None = None,
 ) -> ShipperProcess:
     """Return what ships the predictions that the workers note; nothing runs yet."""
+    from greenroom.mlflow_setup import mlflow_setup
     from greenroom.shipper import ShipperSetup
     from greenroom.shipper_process import ShipperProcess
 
@@ -180,34 +180,9 @@ def build_shipper(
         spool=str(Path(settings.home) / SPOOL_FOLDER),
         uri=log_address(settings),
         interval_s=settings.log_ship_interval_s,
-        mlflow=_mlflow_setup(settings, app),
+        mlflow=mlflow_setup(settings, app),
     )
     return ShipperProcess(setup, on_event=on_event, on_log=on_log)
-
-
-def _mlflow_setup(settings: Settings, app: App | None) -> MlflowSetup | None:
-    """Return how predictions go to MLflow.
-
-    Also where nothing is logged to it any more: what waits was promised.
-    """
-    from greenroom.mlflow_sender import MlflowSetup
-
-    if app is None or not settings.mlflow_enabled:
-        return None
-    return MlflowSetup(
-        tracking_uri=settings.tracking_uri,
-        experiment=settings.mlflow_log_experiment or app.experiment,
-        modes={model.name: model.mlflow_log for model in app.models if model.mlflow_log},
-        batch_size=settings.mlflow_batch_size,
-        max_waiting=settings.mlflow_max_waiting,
-    )
-
-
-def _to_mlflow(settings: Settings, app: App | None) -> frozenset[str]:
-    """Return the models whose predictions are to go to MLflow."""
-    if app is None or not (settings.mlflow_enabled and settings.mlflow_log):
-        return frozenset()
-    return frozenset(model.name for model in app.models if model.mlflow_log)
 
 
 def log_address(settings: Settings) -> str:
@@ -354,6 +329,7 @@ def _prediction_log(
     LogError
         When the spool cannot be written.
     """
+    from greenroom.mlflow_setup import models_for_mlflow
     from greenroom.prediction_log import PredictionLog
     from greenroom.spool import Spool
     from greenroom.spooling import Spooler
@@ -367,7 +343,7 @@ def _prediction_log(
     return PredictionLog(
         spooler,
         when_full=settings.log_when_full,
-        to_mlflow=_to_mlflow(settings, app),
+        to_mlflow=models_for_mlflow(settings, app),
         unlogged=instruments.unlogged,
     )
 
