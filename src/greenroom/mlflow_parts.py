@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from greenroom.errors import SpoolCorrupt
 from greenroom.log_records import Answers, Version, read_record
 from greenroom.outbox import RunKey
 from greenroom.segments import Segment
@@ -101,7 +103,10 @@ def _grouped(path: Path) -> dict[RunKey, _Groups]:
     versions: dict[int, Version] = {}
     found: dict[RunKey, dict[int, list[Answers]]] = {}
     for payload in Segment(path).frames():
-        record = read_record(payload)
+        try:
+            record = read_record(payload)
+        except msgspec.DecodeError as error:
+            raise SpoolCorrupt(f"{path} holds what is no record: {error}") from error
         if isinstance(record, Version):
             versions[record.number] = record
         elif isinstance(record, Answers) and versions[record.version].to_mlflow:

@@ -8,7 +8,8 @@ written is :mod:`greenroom.mlflow_sending`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from greenroom.artifacts import upload_file
@@ -33,6 +34,15 @@ class Metric(NamedTuple):
     value: float
     at_ms: int
     step: int
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Make an answer without what MLflow's answers have an error that names it."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise RegistryError(f"MLflow's answer about its runs lacks {error}") from error
 
 
 class MlflowRuns:
@@ -67,9 +77,10 @@ class MlflowRuns:
         RegistryError
             When MLflow is away or refuses.
         """
-        found = self._found(run.key) or self._made(run.key, at_ms)
-        run.run_id = str(found["info"]["run_id"])
-        run.artifact_uri = str(found["info"]["artifact_uri"])
+        with _understood():
+            found = self._found(run.key) or self._made(run.key, at_ms)
+            run_id, uri = str(found["info"]["run_id"]), str(found["info"]["artifact_uri"])
+        run.run_id, run.artifact_uri = run_id, uri
 
     def is_there(self, run: RunState) -> bool:
         """Whether a run can be written to; it may have been deleted."""
@@ -77,7 +88,8 @@ class MlflowRuns:
             found = self._rest.get("runs/get", run_id=run.run_id)
         except NotInRegistry:
             return False
-        return bool(found["run"]["info"].get("lifecycle_stage") == "active")
+        with _understood():
+            return bool(found["run"]["info"]["lifecycle_stage"] == "active")
 
     def log(self, run: RunState, metrics: Iterable[Metric]) -> None:
         """Write metrics, at most :data:`MAX_METRICS`.

@@ -79,6 +79,12 @@ class MlflowSender:
             if not isinstance(error, RegistryError):
                 self._sending = None  # what is on disk counts, and not what was to be written
             return False
+        except Exception:  # whatever it is, the thread goes on: nobody would start it again
+            self._failures += 1
+            self._sending = None
+            if self._failures == 1:
+                log.exception("predictions for MLflow wait on disk")
+            return False
         if self._failures:
             log.warning("predictions go to MLflow again, after %d tries", self._failures)
             self._failures = 0
