@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from fake_mlflow import fake_mlflow
-from for_mlflow import MINUTE_US, NOON_US, RUN, moved, predicted
+from for_mlflow import MINUTE_US, NOON_US, RUN, moved, predicted, version
 from greenroom.app_loading import load_app
 from greenroom.error_rates import ErrorRates
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
@@ -104,6 +104,24 @@ def test_whatever_goes_wrong_is_logged_and_the_thread_goes_on(tmp_path, caplog, 
         assert [record.exc_info is not None for record in caplog.records] == [True]
         assert one.round()
     assert outbox.balance().n_sent == 1
+
+
+def test_where_several_models_are_logged_the_names_of_runs_say_which(tmp_path):
+    other = version(2, model="n", name="n")
+    outbox = moved(tmp_path, predicted([0.1]) + predicted([0.2], of=other))
+    with fake_mlflow() as mlflow:
+        setup = MlflowSetup(
+            tracking_uri=mlflow.uri,
+            experiment="e",
+            modes={"m": "each", "n": "each"},
+            batch_size=10,
+            max_waiting=1_000,
+        )
+        assert MlflowSender(setup, outbox, ship_interval_s=0.05).round()
+        assert {run["info"]["run_name"] for run in mlflow.runs.values()} == {
+            "predictions m v3 2026-11-21",
+            "predictions n v3 2026-11-21",
+        }
 
 
 def test_an_empty_outbox_asks_mlflow_nothing(tmp_path):

@@ -55,12 +55,17 @@ class MlflowRuns:
         Its name; made where it is not there.
     spool_id : str
         Whose predictions they are: another server's are in runs of their own.
+    several : bool
+        Whether more than one model is logged there, so that names of runs have to say which.
     """
 
-    def __init__(self, rest: MlflowRest, experiment: str, spool_id: str) -> None:
+    def __init__(
+        self, rest: MlflowRest, experiment: str, spool_id: str, *, several: bool = False
+    ) -> None:
         self._rest: Final = rest
         self._experiment: Final = experiment
         self._spool_id: Final = spool_id
+        self._several: Final = several
         self._experiment_id = ""
 
     def open(self, run: RunState, at_ms: int) -> None:
@@ -149,9 +154,10 @@ class MlflowRuns:
             "greenroom.version": key.version,
             "greenroom.day": key.day,
         }
+        of = f"{key.name} " if self._several else ""
         body = {
             "experiment_id": self._id(),
-            "run_name": f"predictions v{key.version} {key.day}",
+            "run_name": f"predictions {of}v{key.version} {key.day}",
             "start_time": at_ms,
             "tags": [{"key": name, "value": value} for name, value in tags.items()],
         }

@@ -123,5 +123,6 @@ class MlflowSender:
         )
         rates = self._rates.rate if self._rates is not None else lambda *_: None
         rest = MlflowRest(setup.tracking_uri, timeout_s=setup.timeout_s)
-        runs = MlflowRuns(rest, setup.experiment, self._outbox.spool_id)
+        several = len(setup.modes) > 1
+        runs = MlflowRuns(rest, setup.experiment, self._outbox.spool_id, several=several)
         return Sending(self._outbox, Planner(self._outbox, plan, rates), runs)
