@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import httpx
 
+from greenroom.app_loading import load_app
 from greenroom.generation import Deployment
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
@@ -154,7 +155,7 @@ async def serving(
         app_folder=app_folder,
         registry_starts=registry_starts,
         registry_errands=registry_errands,
-        shipper=_shipper(chosen, lambda text: server.events.append(text)),
+        shipper=_shipper(chosen, lambda text: server.events.append(text), app_folder),
         home=home,
         train=train,
         reread=reread,
@@ -173,8 +174,13 @@ async def serving(
         await running
 
 
-def _shipper(settings: Settings, on_event: Callable[[str], None]) -> ShipperProcess | None:
-    return build_shipper(settings, on_event, on_event) if settings.log else None
+def _shipper(
+    settings: Settings, on_event: Callable[[str], None], app_folder: Path | None
+) -> ShipperProcess | None:
+    if not settings.log:
+        return None
+    app = load_app(app_folder) if app_folder else None
+    return build_shipper(settings, on_event, on_event, app)
 
 
 def main() -> None:

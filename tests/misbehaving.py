@@ -35,6 +35,10 @@ def server(answer: Callable[[str, str, dict[str, list[str]]], Answer]) -> Iterat
         def do_POST(self) -> None:
             self.respond()
 
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.respond()
+
         def log_message(self, *args: object) -> None: ...
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -47,6 +47,7 @@ def app(**options):
         ({"reply": {"answer": "probability"}}, "reply.answer"),
         ({"request": [Column("horizon_days")]}, "request"),
         ({"promote": "never"}, "promote"),
+        ({"mlflow_log": "all"}, "mlflow_log"),
         ({"columns": [Column("x"), Column("x")]}, "columns"),
     ],
 )

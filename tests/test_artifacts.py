@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from greenroom.artifacts import list_files, safe_path
+from greenroom.artifacts import list_files, safe_path, upload_file
 from greenroom.errors import NotInRegistry, RegistryError, RegistryUnavailable
+from greenroom.mlflow_rest import MlflowRest
 from greenroom.registry import ModelVersion, Registry, RemoteFile
 from misbehaving import against, says, server
 from mlflow_versions import log_files, register_files
@@ -211,3 +212,50 @@ def test_files_behind_the_server_by_its_own_address_are_read_there():
     with server(listing) as uri, Registry(uri) as registry:
         location = f"{uri}/api/2.0/mlflow-artifacts/artifacts/1/a%20model"
         assert list_files(registry._rest, location) == [RemoteFile("MLmodel", 3)]
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_file_is_written_to_a_folder_of_this_machine_and_replaced(form, tmp_path):
+    run = tmp_path / "mlruns" / "1" / "abc" / "artifacts"
+    (tmp_path / "mlruns").mkdir()
+    with MlflowRest("http://127.0.0.1:9", environment={}) as rest:
+        for content in (b"first", b"second"):
+            upload_file(rest, form.format(run), "predictions/1.parquet", content)
+    assert (run / "predictions" / "1.parquet").read_bytes() == b"second"
+    assert [path.name for path in run.rglob("*") if path.is_file()] == ["1.parquet"]
+
+
+def test_a_file_is_not_written_to_a_folder_of_another_machine(tmp_path):
+    run = tmp_path / "elsewhere" / "1" / "abc" / "artifacts"
+    with (
+        MlflowRest("http://127.0.0.1:9", environment={}) as rest,
+        pytest.raises(RegistryError, match="not on this machine") as refused,
+    ):
+        upload_file(rest, str(run), "1.parquet", b"")
+    assert "--artifacts-destination" in refused.value.advice
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_written_to_a_store_through_fsspec():
+    with MlflowRest("http://127.0.0.1:9", environment={}) as rest:
+        upload_file(rest, "memory://runs/abc/artifacts", "a/1.parquet", b"rows")
+        assert [file.path for file in list_files(rest, "memory://runs/abc/artifacts")] == [
+            "a/1.parquet"
+        ]
+
+
+def test_a_file_that_leads_out_of_its_run_is_not_written(tmp_path):
+    with (
+        MlflowRest("http://127.0.0.1:9", environment={}) as rest,
+        pytest.raises(RegistryError, match="not a path inside"),
+    ):
+        upload_file(rest, str(tmp_path / "1" / "2" / "3"), "../1.parquet", b"")
+
+
+def test_a_server_that_refuses_a_file_is_quoted(tmp_path):
+    with (
+        server(says(507, b"disk full")) as uri,
+        MlflowRest(uri, environment={}) as rest,
+        pytest.raises(RegistryUnavailable, match="HTTP 507, disk full"),
+    ):
+        upload_file(rest, "mlflow-artifacts:/1/abc/artifacts", "1.parquet", b"rows")

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from greenroom import processes
 from greenroom.exposition import CONTENT_TYPE, Exposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
+from greenroom.outbox import OutboxBalance
 from greenroom.spool import Balance
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
 
@@ -240,3 +241,16 @@ def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, 
         for name, kind, labels, meaning in row.findall(page)
     }
     assert documented == given
+
+
+def test_what_goes_to_mlflow_is_shown_under_the_documented_name(supervisor):
+    found = samples(
+        supervisor, prefix="housing_api", outbox=lambda: OutboxBalance(125, 1250, 3, 40, 5)
+    )
+    assert value(found, "housing_api_mlflow_batch_logs_total") == 125
+    assert value(found, "greenroom_mlflow_sent_predictions_total") == 1250
+    assert value(found, "greenroom_mlflow_waiting_predictions") == 3
+    name = "greenroom_mlflow_summarised_predictions_total"
+    assert value(found, name, reason="asked") == 40
+    assert value(found, name, reason="overflow") == 5
+    assert not any("mlflow_batch" in name for name, _ in samples(supervisor))

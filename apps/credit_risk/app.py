@@ -187,6 +187,7 @@ app = App(
             serve="Production",
             route="/predict",
             generated=generated,
+            mlflow_log="each",
         ),
     ),
 )

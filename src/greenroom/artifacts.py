@@ -20,6 +20,10 @@ from greenroom.object_stores import opened_store, shown
 PROXY: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _CHUNK_BYTES: Final = 1 << 20
 _DEEPEST: Final = 32
+_ASK: Final = (
+    "let MLflow hand them out: start it with --artifacts-destination and without "
+    "a --default-artifact-root of its own"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,51 @@ def download_file(rest: MlflowRest, location: str, path: str, destination: Path)
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def upload_file(rest: MlflowRest, location: str, path: str, content: bytes) -> None:
+    """Write a file below ``location``, or replace it.
+
+    Parameters
+    ----------
+    location : str
+        Where a run's files are: its ``artifact_uri``.
+    path : str
+        Relative to it.
+
+    Raises
+    ------
+    RegistryUnavailable
+        When the server or the store cannot be reached.
+    RegistryError
+        When ``path`` leads out of the run, or the location cannot be written from here.
+    """
+    safe_path(path)
+    root = _proxied(rest, location)
+    if root is not None:
+        rest.upload(f"{PROXY}/{quote(_joined(root, path))}", content)
+    elif (local := _local(location)) is not None:
+        _write_local(local, path, content)
+    else:
+        with (
+            opened_store(location, RegistryError) as (filesystem, root),
+            filesystem.open(_joined(root, path), "wb") as file,
+        ):
+            file.write(content)
+
+
+def _write_local(root: Path, path: str, content: bytes) -> None:
+    """Write a file of a run's: MLflow makes the run's own folder when something is written."""
+    if not root.parents[1].parent.is_dir():
+        raise RegistryError(f"the files are in {root}, which is not on this machine", advice=_ASK)
+    target = root / path
+    fresh = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(content)
+        fresh.replace(target)
+    except OSError as error:
+        raise RegistryError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def safe_path(path: str) -> PurePosixPath:
@@ -198,11 +247,7 @@ def _local(location: str) -> Path | None:
 
 def _walk_local(root: Path, folder: str) -> Iterator[RemoteFile]:
     if not root.is_dir():
-        raise RegistryError(
-            f"the files are in {root}, which is not on this machine",
-            advice="let MLflow hand them out: start it with --artifacts-destination and without "
-            "a --default-artifact-root of its own",
-        )
+        raise RegistryError(f"the files are in {root}, which is not on this machine", advice=_ASK)
     for path in (root / folder).rglob("*"):
         if path.is_file():
             yield RemoteFile(path.relative_to(root).as_posix(), path.stat().st_size)

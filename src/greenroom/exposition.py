@@ -41,7 +41,8 @@ from greenroom.instruments import (
     Process,
     Totals,
 )
-from greenroom.log_exposition import log_metrics
+from greenroom.log_exposition import log_metrics, outbox_metrics
+from greenroom.outbox import OutboxBalance
 from greenroom.spool import Balance
 from greenroom.status import ModelStatus, Status, VersionStatus
 
@@ -69,6 +70,8 @@ class Exposition:
         What the names of the app's documented metrics begin with (``App.metrics_prefix``).
     balance : callable, optional
         Returns where the predictions are that were noted; None where none are.
+    outbox : callable
+        Returns where those are that are for MLflow; None where none are.
     """
 
     def __init__(
@@ -78,11 +81,13 @@ class Exposition:
         *,
         prefix: str = OWN_PREFIX,
         balance: Callable[[], Balance] | None = None,
+        outbox: Callable[[], OutboxBalance | None] = lambda: None,
     ) -> None:
         self._totals = totals
         self._status = status
         self._prefix = prefix
         self._balance = balance
+        self._outbox = outbox
 
     def write(self, accept: str = "") -> tuple[bytes, str]:
         """Return the text and its content type; takes milliseconds, so it is for a thread.
@@ -107,6 +112,9 @@ class Exposition:
         yield from self._documented(status)
         if self._balance is not None:
             yield from log_metrics(self._balance(), totals, self._prefix)
+        for_mlflow = self._outbox()
+        if for_mlflow is not None:
+            yield from outbox_metrics(for_mlflow, self._prefix)
 
     def _documented(self, status: Status) -> Iterator[Metric]:
         """Return what applications' own documents name."""

@@ -12,9 +12,10 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from greenroom.instruments import UNLOGGED, Totals
+from greenroom.outbox import OutboxBalance
 from greenroom.spool import Balance
 
-__all__ = ["log_metrics"]
+__all__ = ["log_metrics", "outbox_metrics"]
 
 _PREFIX: Final = "greenroom"
 
@@ -53,3 +54,38 @@ def log_metrics(balance: Balance, totals: Totals, prefix: str) -> Iterator[Metri
     for labels, cells in totals.named(UNLOGGED):
         unlogged.add_metric(labels, cells[0])
     yield unlogged
+
+
+def outbox_metrics(balance: OutboxBalance, prefix: str) -> Iterator[Metric]:
+    """Return the metrics of what goes to MLflow.
+
+    Parameters
+    ----------
+    balance : OutboxBalance
+    prefix : str
+        What the names of the app's documented metrics begin with.
+    """
+    yield CounterMetricFamily(
+        f"{prefix}_mlflow_batch_logs",
+        "How often MLflow was given predictions: batches, or single ones that went together.",
+        value=balance.n_parcels,
+    )
+    yield CounterMetricFamily(
+        f"{_PREFIX}_mlflow_sent_predictions",
+        "Predictions that MLflow has, as metrics or in a batch.",
+        value=balance.n_sent,
+    )
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_mlflow_waiting_predictions",
+        "Shipped predictions that wait on disk for MLflow.",
+        value=balance.n_waiting,
+    )
+    summarised = CounterMetricFamily(
+        f"{_PREFIX}_mlflow_summarised_predictions",
+        "Predictions that go to MLflow as the figures of a minute: because the app says so (asked),"
+        " or because they were more than MLflow could take (overflow).",
+        labels=("reason",),
+    )
+    summarised.add_metric(("asked",), balance.n_summarised)
+    summarised.add_metric(("overflow",), balance.n_overflowed)
+    yield summarised

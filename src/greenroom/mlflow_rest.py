@@ -29,6 +29,8 @@ _LOG: Final = logging.getLogger(__name__)
 API: Final = "/api/2.0/mlflow/"
 DOWNLOAD_TIMEOUT_S: Final = 60.0
 """How long a download may stand still; an object store may be slow to its first byte."""
+UPLOAD_TIMEOUT_S: Final = 60.0
+"""How long an upload may stand still, and how long the server may take to store it."""
 
 _NOT_FOUND: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND"})
 # uvicorn closes an idle connection after 5 s; one that is about to be closed is not used again.
@@ -153,6 +155,19 @@ class MlflowRest:
                 response.read()
                 raise self._error(response, _json_object(response))
             yield response.iter_bytes()
+
+    def upload(self, path: str, content: bytes) -> None:
+        """Write a file of the server's, or replace it.
+
+        Raises
+        ------
+        RegistryUnavailable, RegistryError
+            As :meth:`call`.
+        """
+        with self._reachable():
+            response = self._client.put(path, content=content, timeout=UPLOAD_TIMEOUT_S)
+        if not response.is_success:
+            raise self._error(response, _json_object(response))
 
     def close(self) -> None:
         """Close the connections."""

@@ -30,6 +30,8 @@ REPLY_SOURCES: Final = (
 )
 """What a reply may hold besides the task's outputs."""
 
+MLFLOW_LOGS: Final = ("", "each", "batch", "summary")
+
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
 """What a registered model or an app may be called."""
 
@@ -103,6 +105,10 @@ class Model:
         is refused, because the estimator alone would answer wrongly.
     promote : {"after training", "by hand"}
         Whether training goes on to the gate, or leaves the version registered and unselected.
+    mlflow_log : {"", "each", "batch", "summary"}
+        What becomes of its predictions in MLflow, beside the prediction log: every one as a metric,
+        a Parquet file for every ``mlflow_batch_size`` of them, the figures of every minute, or
+        nothing.
 
     Raises
     ------
@@ -134,6 +140,7 @@ class Model:
     artifacts: Callable[[Any], Mapping[str, bytes]] | None = None
     preprocessing: str = ""
     promote: Literal["after training", "by hand"] = "after training"
+    mlflow_log: Literal["", "each", "batch", "summary"] = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -198,6 +205,8 @@ class Model:
             if not self.features:
                 yield "request: needs a features file with an expand function"
         sources = {output.name for output in self.task.outputs} | set(REPLY_SOURCES)
+        if self.mlflow_log not in MLFLOW_LOGS:
+            yield f"mlflow_log: {self.mlflow_log!r} is none of {', '.join(MLFLOW_LOGS[1:])}"
         for name, source in self.reply.items():
             if source not in sources:
                 yield f"reply.{name}: there is no {source!r}, only {', '.join(sorted(sources))}"

@@ -18,6 +18,7 @@ import msgspec
 
 from greenroom.errors import SpoolFull
 from greenroom.log_records import Answers, Request, Version, encode
+from greenroom.outbox import OutboxBalance
 from greenroom.predictions import Predictions
 from greenroom.reply import to_json
 from greenroom.rows import RowSource
@@ -200,6 +201,11 @@ class PredictionLog:
     def balance(self) -> Balance:
         """Return how many predictions were noted by all workers, and where they are."""
         return self._spooler.balance()
+
+    def outbox_balance(self) -> OutboxBalance | None:
+        """Return where the predictions for MLflow are; None where none ever were."""
+        outbox = self._spooler.outbox()
+        return None if outbox.empty and not self._to_mlflow else outbox.balance()
 
     def close(self) -> None:
         """Seal what was noted, and let others write here."""

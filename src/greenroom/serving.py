@@ -177,6 +177,7 @@ class Server:
             status,
             prefix=app.metrics_prefix if app else OWN_PREFIX,
             balance=log.balance if log is not None else None,
+            outbox=log.outbox_balance if log is not None else lambda: None,
         )
         self._open_inference = OpenInference(
             models=lambda: self._routing.current().by_name,

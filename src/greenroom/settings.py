@@ -210,23 +210,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = False
     mlflow_log: Annotated[
         bool,
-        Meta(description="Log predictions to MLflow. Takes effect with prediction logging."),
+        Meta(
+            description="Log predictions to MLflow too, as the app says of each model "
+            "(`Model.mlflow_log`)."
+        ),
     ] = True
     mlflow_batch_size: Annotated[
         int,
         Meta(
             ge=1,
-            description="How many predictions go to MLflow at a time. Takes effect with prediction "
-            "logging.",
+            description="How many predictions a batch holds, for models that are logged in "
+            "batches.",
         ),
     ] = 100
     mlflow_log_experiment: Annotated[
         str,
-        Meta(
-            description="The experiment that predictions are logged to; default: the app's. Takes "
-            "effect with prediction logging."
-        ),
+        Meta(description="The experiment that predictions are logged to; default: the app's."),
     ] = ""
+    mlflow_max_waiting: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many predictions may wait for MLflow; what is more goes there as the "
+            "figures of a minute, and is counted.",
+        ),
+    ] = 500_000
     track_drift: Annotated[
         bool,
         Meta(

@@ -15,12 +15,18 @@ import select
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from greenroom.counters import CounterMemory
 from greenroom.errors import GreenroomError, LogError, ProcessError
+from greenroom.instruments import read_totals
+from greenroom.mlflow_sender import MlflowSender
+from greenroom.mlflow_setup import MlflowSetup
+from greenroom.outbox import Outbox
 from greenroom.spool import Spool
 
 if TYPE_CHECKING:
@@ -31,6 +37,8 @@ __all__ = ["SHIPPER_VARIABLE", "Shipper", "ShipperSetup", "main"]
 SHIPPER_VARIABLE: Final = "GREENROOM_SHIPPER"
 _LOCK: Final = "shipper.lock"
 _LONGEST_PAUSE_S: Final = 60.0
+_SEND_GRACE_S: Final = 3.0
+"""How long the server's end may wait for MLflow; what it does not take goes at the next start."""
 
 
 class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +52,20 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
         Where the tables are.
     interval_s : float
         How long it pauses between two rounds.
+    mlflow : MlflowSetup, optional
+        Where predictions that their app has for MLflow go; without it they wait.
     control_fd : int
         An inherited file that is closed when the supervisor ends.
+    counters_fd : int
+        An inherited file with what the workers count; negative where there is none.
     """
 
     spool: str
     uri: str
     interval_s: float
+    mlflow: MlflowSetup | None = None
     control_fd: int = -1
+    counters_fd: int = -1
 
 
 class Shipper:
@@ -69,12 +83,17 @@ class Shipper:
         self._lock: Final = self._locked()
         self._ending = False
         self._failures = 0
+        self._sender: Final = self._built_sender()
 
     def run(self) -> None:
         """Ship until the supervisor is gone."""
+        if self._sender is not None:
+            self._sender.start()
         while not self._ending:
             self._pause()
             self.round()
+        if self._sender is not None:
+            self._sender.stop(grace_s=_SEND_GRACE_S)
 
     def stop(self) -> None:
         """Ship once more and end."""
@@ -116,6 +135,20 @@ class Shipper:
         watched.register(self._setup.control_fd, select.POLLHUP)
         if watched.poll(pause_s * 1_000):
             self.stop()
+
+    def _built_sender(self) -> MlflowSender | None:
+        setup = self._setup
+        if setup.mlflow is None:
+            return None
+        totals = None
+        if setup.counters_fd >= 0:
+            totals = partial(read_totals, CounterMemory.attach(setup.counters_fd))
+        return MlflowSender(
+            setup.mlflow,
+            Outbox(self._spool),
+            ship_interval_s=setup.interval_s,
+            totals=totals,
+        )
 
     def _locked(self) -> int:
         fd = os.open(self._spool.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -62,10 +62,18 @@ class ShipperProcess:
         self._ours = -1
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        self._counters_fd = -1
         self.pid = 0
 
-    def start(self) -> None:
-        """Start it, and have an eye on it until :meth:`stop`."""
+    def start(self, *, counters_fd: int = -1) -> None:
+        """Start it, and have an eye on it until :meth:`stop`.
+
+        Parameters
+        ----------
+        counters_fd : int
+            What the workers count in; negative where they count nowhere.
+        """
+        self._counters_fd = counters_fd
         self._task = asyncio.create_task(self._kept())
 
     async def stop(self, *, grace_s: float) -> None:
@@ -105,7 +113,10 @@ class ShipperProcess:
         """Run it to its end; return how it ended."""
         # The end for writing is ours: it closes with us, however we end.
         theirs, self._ours = os.pipe()
-        setup = msgspec.structs.replace(self._setup, control_fd=theirs)
+        setup = msgspec.structs.replace(
+            self._setup, control_fd=theirs, counters_fd=self._counters_fd
+        )
+        inherited = [fd for fd in (theirs, self._counters_fd) if fd >= 0]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -113,7 +124,7 @@ class ShipperProcess:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 env={**os.environ, SHIPPER_VARIABLE: msgspec.json.encode(setup).decode()},
-                pass_fds=(theirs,),
+                pass_fds=inherited,
                 start_new_session=True,
             )
         except OSError as error:

@@ -1,7 +1,8 @@
 """Shipping: sealed segments of the spool go into the log's tables, in order, each exactly once.
 
-For every segment: its rows into the tables, then the ledger, then the segment is removed. A crash
-anywhere between two of these repeats what has been done, and the tables refuse what they have.
+For every segment: its rows into the tables, then the ledger, then the segment is removed, or moved
+to the outbox when it holds predictions for MLflow. A crash anywhere between two of these repeats
+what has been done, and the tables refuse what they have.
 Which process ships, and when, is :mod:`greenroom.shipper`'s business.
 """
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 from greenroom.log_records import Answers, Observations, Version, read_record
 from greenroom.log_rows import observation_rows, prediction_rows
 from greenroom.log_tables import LogTables, Writer, fits
+from greenroom.outbox import Outbox, n_for_mlflow
 from greenroom.segments import SEALED, Segment
 from greenroom.spool import Ledger, Slot, Spool, rows_in
 
@@ -53,6 +55,7 @@ class _Parts:
     answers: dict[int, list[Answers]] = field(default_factory=dict)
     versions: dict[int, Version] = field(default_factory=dict)
     observations: list[Observations] = field(default_factory=list)
+    n_for_mlflow: int = 0
 
 
 Step: TypeAlias = Callable[[str], None]
@@ -68,18 +71,24 @@ def ship_all(spool: Spool, tables: LogTables, *, on_step: Step = lambda _: None)
         When the tables cannot be written; what was shipped before is noted.
     """
     spool.seal_leftovers()
+    outbox = Outbox(spool)
     shipped = Shipment()
     for slot in spool.slots():
         for segment in slot.segments():
             if not segment.sealed:
                 break  # those after it wait: a table takes a writer's segments in order
-            shipped += ship(slot, segment, tables, on_step=on_step)
-        _remove_shipped(slot)
+            shipped += ship(slot, segment, tables, outbox, on_step=on_step)
+        _hand_over(slot, outbox)
     return shipped
 
 
 def ship(
-    slot: Slot, segment: Segment, tables: LogTables, *, on_step: Step = lambda _: None
+    slot: Slot,
+    segment: Segment,
+    tables: LogTables,
+    outbox: Outbox,
+    *,
+    on_step: Step = lambda _: None,
 ) -> Shipment:
     """Ship one segment.
 
@@ -101,15 +110,16 @@ def ship(
     n_rows = rows_in(segment)
     on_step("note")
     slot.shipped(Ledger(head.sequence, slot.ledger().rows + n_rows))
-    on_step("remove")
-    segment.path.unlink(missing_ok=True)
+    on_step("hand over")
+    outbox.take(segment, parts.n_for_mlflow)
     return Shipment(1, n_rows, 0 if fresh else 1)
 
 
 def _read(segment: Segment) -> _Parts:
     parts = _Parts()
-    for payload in segment.frames():
-        record = read_record(payload)
+    records = [read_record(payload) for payload in segment.frames()]
+    parts.n_for_mlflow = n_for_mlflow(records)
+    for record in records:
         if isinstance(record, Version):
             parts.versions[record.number] = record
         elif isinstance(record, Answers):
@@ -140,9 +150,10 @@ def _tables(parts: _Parts) -> Iterator[tuple[str, pa.Table]]:
             yield model, group
 
 
-def _remove_shipped(slot: Slot) -> None:
-    """Remove segments that were shipped by a process that ended before it could."""
+def _hand_over(slot: Slot, outbox: Outbox) -> None:
+    """Let go of segments that were shipped by a process that ended before it could."""
     done = slot.ledger().sequence
     for path in slot.folder.glob(f"*{SEALED}"):
         if path.stem.isdigit() and int(path.stem) <= done:
-            path.unlink(missing_ok=True)
+            segment = Segment(path)
+            outbox.take(segment, _read(segment).n_for_mlflow)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from greenroom.errors import SpoolFull
+from greenroom.outbox import Outbox
 from greenroom.segments import HEAD_BYTES, Head, SegmentWriter
 from greenroom.spool import Balance, Spool
 
@@ -129,6 +130,10 @@ class Spooler:
     def balance(self) -> Balance:
         """Return how many predictions all writers of the spool were given, and where they are."""
         return self._spool.balance()
+
+    def outbox(self) -> Outbox:
+        """Return where what goes on from the spool to MLflow waits."""
+        return Outbox(self._spool)
 
     def seal(self) -> None:
         """Have what was appended so far sealed, soon."""

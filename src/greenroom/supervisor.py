@@ -208,7 +208,7 @@ class Supervisor:
                 watch = CodeWatch(self._app_folder, self._take_up, on_event=self._on_event)
                 self._run_errand(watch.run())
             if self._shipper is not None:
-                self._shipper.start()
+                self._shipper.start(counters_fd=self._instruments.memory.fd)
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),

@@ -146,7 +146,7 @@ def build_supervisor(
         on_log=on_log,
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
-        shipper=build_shipper(settings, on_event, on_log) if settings.log else None,
+        shipper=build_shipper(settings, on_event, on_log, app) if settings.log else None,
         home=Path(settings.home),
         train=train_command(folder, config=config, generated=settings.generated),
         reread=reread,
@@ -166,9 +166,13 @@ def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | 
 
 
 def build_shipper(
-    settings: Settings, on_event: Callable[[str], None], on_log: Callable[[str], None]
+    settings: Settings,
+    on_event: Callable[[str], None],
+    on_log: Callable[[str], None],
+    app: App | None = None,
 ) -> ShipperProcess:
     """Return what ships the predictions that the workers note; nothing runs yet."""
+    from greenroom.mlflow_setup import mlflow_setup
     from greenroom.shipper import ShipperSetup
     from greenroom.shipper_process import ShipperProcess
 
@@ -176,6 +180,7 @@ def build_shipper(
         spool=str(Path(settings.home) / SPOOL_FOLDER),
         uri=log_address(settings),
         interval_s=settings.log_ship_interval_s,
+        mlflow=mlflow_setup(settings, app),
     )
     return ShipperProcess(setup, on_event=on_event, on_log=on_log)
 
@@ -290,7 +295,7 @@ def worker() -> ASGIApp:
     def on_load(deployment: Deployment, seconds: float) -> None:
         instruments.loaded(deployment.name, seconds)
 
-    log = _prediction_log(setup.settings, instruments) if setup.settings.log else None
+    log = _prediction_log(setup.settings, app, instruments) if setup.settings.log else None
     committed = CommittedGeneration.attach(setup.committed_fd)
     max_loaded = setup.settings.max_loaded
     bounded = BoundedEngine(committed, load, on_load, max_loaded=max_loaded) if max_loaded else None
@@ -315,7 +320,9 @@ def worker() -> ASGIApp:
     )
 
 
-def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> PredictionLog:
+def _prediction_log(
+    settings: Settings, app: App | None, instruments: WorkerInstruments
+) -> PredictionLog:
     """Return what a worker notes its predictions in.
 
     Raises
@@ -323,6 +330,7 @@ def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> Predi
     LogError
         When the spool cannot be written.
     """
+    from greenroom.mlflow_setup import models_for_mlflow
     from greenroom.prediction_log import PredictionLog
     from greenroom.spool import Spool
     from greenroom.spooling import Spooler
@@ -334,7 +342,10 @@ def _prediction_log(settings: Settings, instruments: WorkerInstruments) -> Predi
         max_bytes=settings.log_max_bytes,
     )
     return PredictionLog(
-        spooler, when_full=settings.log_when_full, to_mlflow=(), unlogged=instruments.unlogged
+        spooler,
+        when_full=settings.log_when_full,
+        to_mlflow=models_for_mlflow(settings, app),
+        unlogged=instruments.unlogged,
     )
 
 

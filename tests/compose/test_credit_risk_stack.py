@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from scraped import single
 from stack import (
     API,
     MLFLOW,
@@ -199,6 +200,41 @@ def test_a_killed_mlflow_is_back_with_every_version_and_predictions_went_on(cred
     credit.wait_until_healthy("mlflow")
 
     assert versions(MODEL) == before
+
+
+def test_every_probability_is_in_mlflow_in_the_run_of_its_version_and_day(credit, row):
+    answered = predict(row).json()
+    day = answered["timestamp"][:10] if "timestamp" in answered else ""
+    name = f"predictions v{answered['model_version']} {day}"
+
+    def sent() -> float:
+        counts = httpx.get(f"{API}/metrics", timeout=10.0).text
+        return single(counts, "greenroom_mlflow_sent_predictions_total")
+
+    before = sent()
+    wait_for(lambda: sent() > before, "it is sent", within_s=60.0)
+    logged = _logged("credit-risk-prediction", "probability")
+    assert [point for run, points in logged if run.startswith(name) for point in points][-1] == (
+        answered["probability"]
+    )
+    assert sum(len(points) for _, points in logged) >= before + 1
+
+
+def _logged(experiment: str, metric: str) -> list[tuple[str, list[float]]]:
+    """The values of a metric in each run with predictions: the run's name, and its values."""
+    api = f"{MLFLOW}/api/2.0/mlflow"
+    found = get(f"{api}/experiments/get-by-name?experiment_name={experiment}")["experiment"]
+    body = {
+        "experiment_ids": [found["experiment_id"]],
+        "filter": "attributes.run_name LIKE 'predictions v%'",
+    }
+    runs = httpx.post(f"{api}/runs/search", json=body, timeout=10.0).json().get("runs", [])
+    logged = []
+    for run in (one["info"] for one in runs):
+        history = f"{api}/metrics/get-history?run_id={run['run_id']}&metric_key={metric}"
+        points = sorted(get(history).get("metrics", []), key=lambda one: int(one.get("step", 0)))
+        logged.append((run["run_name"], [one["value"] for one in points]))
+    return logged
 
 
 def test_a_killed_api_is_back_with_the_same_version(credit, row):
