@@ -204,7 +204,7 @@ def test_rows_of_other_protocols_are_predicted_where_a_prediction_is(quick_rows,
 
     async def asking():
         answering = Answering(1_000)
-        predictions = await answering.predict(model, model.decode(aged(40, 120)))
+        predictions, _ = await answering.predict(model, model.decode(aged(40, 120)))
         answering.close()
         return predictions
 
@@ -238,7 +238,7 @@ def test_tensors_of_several_requests_are_predicted_in_one_call_each_with_its_own
         leave.set()
         found = await asyncio.gather(first, *others, json_too)
         answering.close()
-        return [one.outputs["probability"].tolist() for one in found]
+        return [one.predictions.outputs["probability"].tolist() for one in found]
 
     assert asyncio.run(asking()) == [[0.05], [0.1], [0.2], [0.3]]
     assert runtime.calls == [(1, False), (2, False), (1, False)]

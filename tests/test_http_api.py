@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import re
 import shutil
@@ -17,18 +18,29 @@ from fake_registry import FakeRegistry
 from greenroom import Management, TrainingPlan
 from greenroom.deployments import Target
 from greenroom.errands import BeginTraining, TrainingJob
+from greenroom.history import Record, new_key, write_record
 from greenroom.job import Job, JobOrder
 from greenroom.job_store import JobStore
 from greenroom.jobs import underway
+from greenroom.lineage import Origin
+from greenroom.log_reading import PredictionLogReader
+from greenroom.log_records import Observation
+from greenroom.log_tables import LogTables
+from greenroom.lookup_process import NotInLog
+from greenroom.prediction_log import Asked, Asker, Call
 from greenroom.protocol_endpoints import ENDPOINTS
 from greenroom.registry_errands import RegistryErrands
+from greenroom.schema import Schema
 from greenroom.selector import Selector
 from greenroom.settings import Settings
+from greenroom.spool import Spool
 from greenroom.status import RegistryStatus
+from greenroom.tracing import NoSuchPrediction, Tracer
 from greenroom.training_report import TrainedModel, TrainingReport
 from greenroom.transitions import transition
 from greenroom.vitals import Vitals
-from servers import FakeServer, nothing_served, served, with_status
+from servers import COLUMNS, GOOD, FakeServer, manifest, nothing_served, served, with_status
+from test_prediction_log import opened
 from test_serving import an_app
 
 PAGE = Path(__file__).parents[1] / "docs" / "http-api.md"
@@ -42,7 +54,14 @@ _MADE_ANEW = {
     "creation_timestamp",
     "last_updated_timestamp",
     "at",
+    "prediction_ids",
+    "answered_at",
+    "received_at",
+    "latency_ms",
+    "n_threads",
+    "process",
 }
+LOGGED_ID = "01a1fdaf-3458-7e84-89ac-6f8ee5e36bff"
 
 
 def sections():
@@ -150,6 +169,8 @@ def server(when):
         return FakeServer([nothing_served()])
     if when == ", where an app declares it":
         return managed()
+    if when and when.startswith(", of the log"):
+        return Logged([served()])
     assert when in {"", None, ", with bad values"}
     model = with_status(served(), latest_versions={"Production": "3"})
     registry = RegistryStatus(
@@ -157,6 +178,68 @@ def server(when):
     )
     vitals = Vitals(1250, 0.000_412, 0.000_35, 0.001_9, 412e6, 3.5, 51e9, 80e9)
     return FakeServer([model], registry=registry, vitals=vitals)
+
+
+class InProcess:
+    """Looks up the one prediction that the page shows, without a process of its own."""
+
+    def __init__(self, settings):
+        self.folder = tempfile.mkdtemp(prefix="greenroom-")
+        weakref.finalize(self, shutil.rmtree, self.folder)
+        self.registry = FakeRegistry()
+
+    def origin(self, name, version, digest):
+        return Origin(manifest(Schema(COLUMNS)))
+
+    async def look_up(self, prediction_id, models):
+        model, log = served(), opened(Path(self.folder) / "spool")
+        body = msgspec.json.encode(GOOD)
+        rows = model.decode(body)
+        asked = [Asked(rows, 0.0, Asker("teller", "/predict", "", body))]
+        log.note(model, model.predict(rows), [LOGGED_ID], asked, Call(17, 1))
+        log.observe("teller", [Observation(LOGGED_ID, 1, 1_795_257_000_000_000)])
+        log.close()
+        self.registry.add("credit")
+        record = Record(
+            action="promotion",
+            who="ada",
+            at="2026-11-20T09:00:00.000Z",
+            from_version="2",
+            to_version="3",
+            selector="Production",
+            passed=True,
+            reasons=("roc_auc 0.87 is not below the champion's 0.86",),
+            metric="roc_auc",
+            challenger=0.87,
+            champion=0.86,
+            n_rows=20,
+            independence="held out from both",
+        )
+        key = new_key(dt.datetime(2026, 11, 20, 9, tzinfo=dt.UTC))
+        self.registry.set_model_tag("credit", key, write_record(record))
+        tables = LogTables(f"{self.folder}/log")
+        reader = PredictionLogReader(tables, Spool(Path(self.folder) / "spool"))
+        tracer = Tracer(reader, self.registry, self)
+        try:
+            return tracer.trace(tracer.find(prediction_id, models))
+        except NoSuchPrediction as error:
+            raise NotInLog(error.message, advice=error.advice) from error
+
+
+class Logged(FakeServer):
+    """A server whose worker has a log."""
+
+    def asgi(self, **changes):
+        folder = tempfile.mkdtemp(prefix="greenroom-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        log = opened(Path(folder))
+        weakref.finalize(self, log.close)
+        return super().asgi(**{"log": log, **changes})
+
+
+@pytest.fixture(autouse=True)
+def looked_up_here(monkeypatch):
+    monkeypatch.setattr("greenroom.log_pages.LookupProcess", InProcess)
 
 
 def lasting(node):
@@ -170,7 +253,7 @@ def lasting(node):
 def test_a_documented_request_gets_the_documented_reply(method, path, when, blocks):
     *sent, documented = blocks if blocks else [None]
     more = {"json": json.loads(sent[0][1])} if sent else {}
-    (reply,) = server(when).requests((method, path, more))
+    (reply,) = server(when).requests((method, path.format(prediction_id=LOGGED_ID), more))
     if documented is None:
         assert reply.status_code == (503 if when else 200)
         return

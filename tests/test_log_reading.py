@@ -77,6 +77,14 @@ def test_feedback_is_read_from_both_places(tmp_path):
     assert [row["observed_at"] for row in found] == [None, NOON]
 
 
+def test_feedback_that_is_shipped_between_the_two_looks_is_given_once(tmp_path):
+    tables = LogTables(str(tmp_path / "log"))
+    told = Observations(NOON_US, "me", [Observation("a", 1), Observation("b", 1)])
+    ship_all(spooled(tmp_path, (None, told)), tables)
+    spool = spooled(tmp_path, (None, told))
+    assert PredictionLogReader(tables, spool).feedback().num_rows == 2
+
+
 def test_a_model_of_which_nothing_is_logged_is_named(tmp_path):
     with pytest.raises(LogError, match="the log has no prediction of 'x'"):
         PredictionLogReader(LogTables(str(tmp_path / "log"))).predictions("x")

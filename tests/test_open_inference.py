@@ -48,6 +48,10 @@ def test_a_request_of_json_is_answered_with_the_tasks_outputs(path):
         "probabilities": [0.8, 0.2, 0.4, 0.6],
     }
     about = {name: value for name, value in reply.json().items() if name != "outputs"}
+    ids = about.pop("parameters")
+    assert ids["prediction_ids"].split(",")[0] == ids["prediction_id"]
+    assert len(set(ids["prediction_ids"].split(","))) == 2
+    assert reply.headers["x-prediction-id"] == ids["prediction_id"]
     assert about == {"model_name": "credit", "model_version": "3", "id": "42"}
 
 

@@ -27,7 +27,7 @@ from greenroom.request import Rows
 from greenroom.rows import RowSource
 from greenroom.served_model import ServedModel
 
-__all__ = ["Answering"]
+__all__ = ["Answering", "Identified"]
 
 LARGE_BODY_BYTES: Final = 65_536
 """From here on a request is answered in the thread from beginning to end, by itself: other requests
@@ -35,6 +35,13 @@ do not wait for it, and it would gain nothing from company."""
 
 Answered: TypeAlias = Callable[[bytes | Exception], None]
 """Told the reply's body, or why there is none; called in the event loop, exactly once."""
+
+
+class Identified(NamedTuple):
+    """Predictions, and the id of each; no ids where nobody has asked for them."""
+
+    predictions: Predictions
+    ids: list[str]
 
 
 class Question(NamedTuple):
@@ -105,7 +112,7 @@ class Answering:
 
     async def predict(
         self, served: ServedModel, rows: RowSource, asker: Asker | None = None
-    ) -> Predictions:
+    ) -> Identified:
         """Return the predictions for rows, for protocols that read and write bodies themselves.
 
         Parameters
@@ -126,12 +133,14 @@ class Answering:
             self._on_call(served, rows.n_rows)
         else:
             batched = await self.batcher.predict(served, rows)
-        if asker is not None and self._log is not None:
-            ids = new_prediction_ids(len(batched.predictions))
+        if asker is None:
+            return Identified(batched.predictions, [])
+        ids = new_prediction_ids(len(batched.predictions))
+        if self._log is not None:
             call = Call(batched.call, batched.n_rows, batched.first_row)
             self._log.note(served, batched.predictions, ids, [Asked(rows, began_s, asker)], call)
-            await self._durable(self._log)
-        return batched.predictions
+            await self._log.durable()
+        return Identified(batched.predictions, ids)
 
     async def work(self, n_bytes: int, work: Callable[[], Any]) -> Any:
         """Return ``work()``, done in the thread where there are many bytes to work on."""
@@ -202,14 +211,6 @@ class Answering:
         loop = asyncio.get_running_loop()
         told = partial(_tell_each, questions, replies)
         log.when_durable(lambda: loop.call_soon_threadsafe(told))
-
-    async def _durable(self, log: PredictionLog) -> None:
-        """Wait until what was noted survives a power cut, where replies have to wait for it."""
-        if log.immediate:
-            loop = asyncio.get_running_loop()
-            durable: asyncio.Future[None] = loop.create_future()
-            log.when_durable(lambda: loop.call_soon_threadsafe(durable.set_result, None))
-            await durable
 
     def _encoded(
         self, served: ServedModel, question: Question, future: asyncio.Future[Any]

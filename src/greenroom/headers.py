@@ -5,7 +5,7 @@ And what a reply says beside its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from greenroom.error_replies import HttpRefusal
@@ -15,6 +15,7 @@ from greenroom.messages import NO_HEADERS
 from greenroom.status import FALLBACK
 
 __all__ = [
+    "identifying",
     "reply_headers",
     "request_id_of",
     "require_json",
@@ -80,3 +81,8 @@ def reply_headers(request_id: str) -> dict[str, str]:
 def source_headers(deployment: Deployment) -> Mapping[str, str]:
     """Return what every answer of a version says of where it is from; nothing but of a fallback."""
     return _OF_A_FALLBACK if deployment.from_fallback else NO_HEADERS
+
+
+def identifying(ids: Sequence[str]) -> Mapping[str, str]:
+    """Return what names the first of a reply's predictions, where its body may have no place."""
+    return {"x-prediction-id": ids[0]} if ids else NO_HEADERS

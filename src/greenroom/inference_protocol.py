@@ -144,9 +144,17 @@ def read_request(body: bytes, json_length: int | None = None) -> InferenceReques
 
 
 def write_reply(
-    request: InferenceRequest, predictions: Predictions, *, model: str, version: str
+    request: InferenceRequest,
+    predictions: Predictions,
+    ids: Sequence[str] = (),
+    *,
+    model: str,
+    version: str,
 ) -> InferenceReply:
     """Write the reply: the outputs that were asked for, in that order.
+
+    Prediction ids are among its parameters: ``prediction_id`` of the first row, and of several
+    rows ``prediction_ids``, parted by commas, as a parameter is no list.
 
     Raises
     ------
@@ -182,6 +190,10 @@ def write_reply(
     document: dict[str, Any] = {"model_name": model, "model_version": version}
     if request.id is not None:
         document["id"] = request.id
+    if ids:
+        document["parameters"] = {"prediction_id": ids[0]}
+    if len(ids) > 1:
+        document["parameters"]["prediction_ids"] = ",".join(ids)
     document["outputs"] = described
     text = _encode(document)
     if not blobs:

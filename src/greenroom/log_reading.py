@@ -8,7 +8,7 @@ id it is given once. Days are partitions: a window of time opens no other files.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from greenroom.errors import LogError
 from greenroom.log_records import Answers, Observations, Record, Version, read_record
-from greenroom.log_rows import observation_rows, prediction_rows
+from greenroom.log_rows import FEEDBACK, observation_rows, prediction_rows
 from greenroom.log_tables import LogTables
 from greenroom.spool import Spool
 
@@ -79,7 +79,7 @@ class PredictionLogReader:
             The registered name.
         window : Window
         columns : sequence of str, optional
-            Which columns; default: all there are.
+            Which columns, of those there are; default: all.
         limit : int, optional
             At most so many, the latest.
 
@@ -104,7 +104,9 @@ class PredictionLogReader:
         found = found.sort_by([("answered_at", "ascending"), ("prediction_id", "ascending")])
         if limit is not None and found.num_rows > limit:
             found = found.slice(found.num_rows - limit)
-        return found if columns is None else found.select(list(columns))
+        if columns is None:
+            return found
+        return found.select([column for column in columns if column in found.column_names])
 
     def find(self, prediction_id: str, models: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
         """Return the model and the row of a prediction; None where there is none.
@@ -130,6 +132,37 @@ class PredictionLogReader:
                     return model, table.to_pylist()[0]
         return None
 
+    def call(self, model: str, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what the log has of the call of a model that answered a row, in its order.
+
+        Parameters
+        ----------
+        model : str
+            The registered name.
+        row : mapping of str to object
+            As :meth:`find` gives it.
+        """
+        window = Window(row["answered_at"] - _LEEWAY, row["answered_at"] + _LEEWAY)
+        where = (ds.field("process") == row["process"]) & (ds.field("call") == row["call"])
+        within = window.filter()
+        shipped = where if within is None else within & where
+        parts = [self._selected(one, where, None) for one in self._waiting_predictions(model)]
+        parts += [self._read(uri, shipped, None) for uri in self._tables.predictions(model)]
+        found = _once(pa.concat_tables(parts, promote_options="permissive"))
+        rows: list[dict[str, Any]] = found.sort_by(
+            [("call_row", "ascending"), ("request_row", "ascending")]
+        ).to_pylist()
+        return rows
+
+    def observed(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return what was observed of one prediction, the earliest first."""
+        instant = id_instant(prediction_id)
+        found = self.feedback(Window(None if instant is None else instant - _LEEWAY))
+        rows: list[dict[str, Any]] = found.filter(
+            pc.field("prediction_id") == prediction_id
+        ).to_pylist()
+        return rows
+
     def feedback(self, window: Window = Window()) -> pa.Table:
         """Return what was observed, by when it was received, the earliest first."""
         condition = window.filter("received_at")
@@ -138,7 +171,9 @@ class PredictionLogReader:
         )
         parts = [self._selected(waiting, condition, None)]
         parts += [self._read(uri, condition, None) for uri in self._tables.feedback()]
-        return pa.concat_tables(parts, promote_options="permissive").sort_by("received_at")
+        found = pa.concat_tables(parts, promote_options="permissive").select(FEEDBACK.names)
+        # What is shipped between the two looks is found in both, the same to the microsecond.
+        return found.group_by(FEEDBACK.names).aggregate([]).sort_by("received_at")
 
     def _read(
         self, uri: str, condition: ds.Expression | None, columns: Sequence[str] | None

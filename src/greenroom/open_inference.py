@@ -19,11 +19,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from greenroom import __version__
+from greenroom.answering import Identified
 from greenroom.callers import Access
 from greenroom.error_replies import HttpRefusal, protocol_error_reply
 from greenroom.errors import NotServing, RequestMalformed, VersionError
 from greenroom.examples import example_request
-from greenroom.headers import source_headers
+from greenroom.headers import identifying, source_headers
 from greenroom.inference_protocol import (
     InferenceRequest,
     output_metadata,
@@ -33,7 +34,6 @@ from greenroom.inference_protocol import (
 from greenroom.pages import not_serving, ready
 from greenroom.prediction_id import new_prediction_id
 from greenroom.prediction_log import UNKNOWN, Asker
-from greenroom.predictions import Predictions
 from greenroom.protocol_endpoints import endpoint_of
 from greenroom.refusal import readable_name
 from greenroom.reply import to_json
@@ -49,7 +49,7 @@ JSON_LENGTH: Final = "inference-header-content-length"
 
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 
-Predict: TypeAlias = Callable[[ServedModel, RowSource, Asker | None], Awaitable[Predictions]]
+Predict: TypeAlias = Callable[[ServedModel, RowSource, Asker | None], Awaitable[Identified]]
 Work: TypeAlias = Callable[[int, Callable[[], Any]], Awaitable[Any]]
 Admit: TypeAlias = Callable[[Access], AbstractContextManager[str]]
 ReadBody: TypeAlias = Callable[[], Awaitable[bytes | None]]
@@ -113,8 +113,8 @@ class OpenInference:
     first_use : callable
         Returns a model in memory, which it may not have been before.
     predict : callable
-        ``model, rows, who asks -> predictions``: where a prediction is made is the server's to
-        say; it is noted where somebody asks for it.
+        ``model, rows, who asks -> predictions and their ids``: where a prediction is made is the
+        server's to say; it is noted where somebody asks for it.
     work : callable
         ``n_bytes, work -> result``: does what takes the longer the more bytes there are.
     """
@@ -208,10 +208,10 @@ class OpenInference:
         json_length = _json_length(asked.headers)
         reader = self._reader(name, served)
         request, rows = await self._work(len(body), lambda: _decoded(reader, body, json_length))
-        predictions = await self._predict(served, rows, asked.asker)
+        predictions, ids = await self._predict(served, rows, asked.asker)
         version = served.deployment.serving.version if served.deployment.serving else ""
-        reply = write_reply(request, predictions, model=name, version=version)
-        told = source_headers(served.deployment)
+        reply = write_reply(request, predictions, ids, model=name, version=version)
+        told = {**source_headers(served.deployment), **identifying(ids)}
         if reply.json_length is None:
             return HttpReply(reply.body, headers={**_JSON, **told}, predicted=served)
         binary = {"content-type": "application/octet-stream", JSON_LENGTH: str(reply.json_length)}
@@ -257,7 +257,8 @@ class OpenInference:
             assert served.runtime is not None  # noqa: S101 - for the type checker
             example = example_request(served.runtime.schema, served.runtime.example_values)
             rows = served.decode(msgspec.json.encode(example))
-            found = (made_for, output_metadata(await self._predict(served, rows, None)))
+            predictions, _ = await self._predict(served, rows, None)
+            found = (made_for, output_metadata(predictions))
             self._described[name] = found
         return found[1]
 

@@ -37,6 +37,7 @@ class Operation:
     ``statuses`` says what each status means that is answered with an error, ``page_statuses`` the
     same of those that are answered with the page itself; ``reply`` is the page's JSON Schema, and
     ``media_type`` what it is written in. ``body`` has the fields of a request's, where it has one,
+    ``body_schema`` the whole of it where that is no single object, with ``body_example``;
     ``body_required`` says whether it may be left out, and ``patterns`` has by field the regular
     expression that a text has to match. ``scope`` is what a caller's token has to allow; nobody is
     let in by having forgotten it.
@@ -54,6 +55,13 @@ class Operation:
     body: Schema | None = None
     body_required: bool = True
     patterns: Mapping[str, str] = field(default_factory=dict)
+    body_schema: Mapping[str, Any] | None = None
+    body_example: Any = None
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a request has a body that is to be read."""
+        return self.body is not None or self.body_schema is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,12 +295,15 @@ def _other_operation(operation: Operation) -> dict[str, Any]:
 
 
 def _request_body(operation: Operation) -> dict[str, Any]:
-    if operation.body is None:
+    if operation.body_schema is not None:
+        content = {"schema": dict(operation.body_schema), "example": operation.body_example}
+    elif operation.body is not None:
+        described = {**row_schema(operation.body), "title": "Request"}
+        for name, pattern in operation.patterns.items():
+            described["properties"][name]["pattern"] = pattern
+        content = {"schema": described, "example": example_request(operation.body)}
+    else:
         return {}
-    described = {**row_schema(operation.body), "title": "Request"}
-    for name, pattern in operation.patterns.items():
-        described["properties"][name]["pattern"] = pattern
-    content = {"schema": described, "example": example_request(operation.body)}
     required = operation.body_required
     return {"requestBody": {"required": required, "content": {"application/json": content}}}
 

@@ -24,7 +24,7 @@ def own_view(
 
     async def view(request: Request) -> Page | Later:
         body = b""
-        if endpoint.operation.body is not None:
+        if endpoint.operation.has_body:
             body = await _read(request, max_body_bytes)
         caller = request.scope["visit"].caller
         call = Call(

@@ -7,6 +7,7 @@ reply has. Where frames go is :mod:`greenroom.spooling`'s business.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from greenroom.errors import SpoolFull
-from greenroom.log_records import Answers, Request, Version, encode
+from greenroom.log_records import Answers, Observation, Observations, Request, Version, encode
 from greenroom.outbox import OutboxBalance
 from greenroom.predictions import Predictions
 from greenroom.reply import to_json
@@ -30,6 +31,8 @@ __all__ = ["UNKNOWN", "Asked", "Asker", "Call", "PredictionLog", "WhenFull"]
 
 WhenFull: TypeAlias = Literal["refuse", "serve"]
 """What becomes of a prediction that the log has no room for."""
+
+_OF_NO_VERSION: Final = -1
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=to_json).encode
 
@@ -197,6 +200,32 @@ class PredictionLog:
                 raise
             return False
         return known.to_mlflow
+
+    async def durable(self) -> None:
+        """Return when what was noted survives a power cut, where replies have to wait for that."""
+        if self.immediate:
+            loop = asyncio.get_running_loop()
+            durable: asyncio.Future[None] = loop.create_future()
+            self.when_durable(lambda: loop.call_soon_threadsafe(durable.set_result, None))
+            await durable
+
+    def observe(self, caller: str, observations: list[Observation]) -> None:
+        """Note what was really the case for predictions, of whatever version, model or worker.
+
+        Parameters
+        ----------
+        caller : str
+            Who says so.
+        observations : list of Observation
+
+        Raises
+        ------
+        SpoolFull
+            When there is no room for it, whatever becomes of predictions then: feedback that is
+            taken and not kept would be lost in silence.
+        """
+        record = Observations(time.time_ns() // 1_000, caller, observations)
+        self._spooler.append(encode(record), 0, _OF_NO_VERSION, lambda: b"")
 
     def balance(self) -> Balance:
         """Return how many predictions were noted by all workers, and where they are."""

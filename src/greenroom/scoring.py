@@ -11,8 +11,9 @@ from functools import partial
 from typing import TypeAlias
 
 from greenroom.answering import Answering
-from greenroom.headers import require_post, scoring_type
+from greenroom.headers import identifying, require_post, scoring_type, source_headers
 from greenroom.invocations import decode_invocation, encode_predictions
+from greenroom.messages import Reply
 from greenroom.pages import not_serving
 from greenroom.predicting import require_serving
 from greenroom.prediction_log import Asker
@@ -45,8 +46,10 @@ class Scoring:
         headers: Mapping[bytes, bytes],
         read: ReadBody,
         asker: Asker,
-    ) -> bytes | None:
-        """Return the body of the reply; None when the caller has gone away.
+    ) -> Reply | None:
+        """Return the reply, which names the id of its first prediction in a header.
+
+        None when the caller has gone away. The protocol has no place for ids in a body.
 
         Raises
         ------
@@ -66,4 +69,6 @@ class Scoring:
             raise not_serving(served.deployment)
         decode = partial(decode_invocation, body, media_type)
         rows = await self._answering.batcher.alone(decode, served.request_type)
-        return encode_predictions(await self._answering.predict(served, rows, asker))
+        predictions, ids = await self._answering.predict(served, rows, asker)
+        told = {**source_headers(served.deployment), **identifying(ids)}
+        return Reply(200, encode_predictions(predictions), told)

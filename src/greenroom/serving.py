@@ -38,10 +38,11 @@ from greenroom.errands import Done, Errand
 from greenroom.error_replies import HttpRefusal, scoring_error_reply
 from greenroom.errors import ProcessError
 from greenroom.exposition import OWN_PREFIX, Exposition
-from greenroom.headers import require_post, source_headers
+from greenroom.headers import require_post
 from greenroom.inference import Engine
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.job_store import JobStore
+from greenroom.log_pages import log_endpoints
 from greenroom.management_pages import Ask, management_endpoints
 from greenroom.messages import Reply, read_body, send_reply
 from greenroom.open_inference import OpenInference
@@ -121,7 +122,7 @@ def build_asgi(
     """
     counting = instruments or WorkerInstruments()
     loaded = first_use or _as_it_is
-    own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody, settings))
+    own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody, settings, log))
     return Server(
         engine, status, app, settings, reload, loaded, lifespan, counting, worker, log, own
     )
@@ -300,9 +301,9 @@ class Server:
             with self._let_in(visit, headers, served, SCORING_PATH) as caller:
                 read = partial(read_body, headers, receive, self._max_body_bytes)
                 asker = Asker(caller, SCORING_PATH, visit.request_id)
-                body = await self._scoring.score(served, visit.method, headers, read, asker)
-                if body is not None:
-                    await send_reply(counted, Reply(200, body, source_headers(served.deployment)))
+                reply = await self._scoring.score(served, visit.method, headers, read, asker)
+                if reply is not None:
+                    await send_reply(counted, reply)
         except Exception as error:  # noqa: BLE001 - the last place where it can be answered
             note_error(scope, error)
             told = scoring_error_reply(error, request_id=visit.request_id or new_prediction_id())
@@ -341,8 +342,14 @@ def _own_endpoints(
     reload: Callable[[], Awaitable[Status]],
     ask: Ask,
     settings: Settings,
+    log: PredictionLog | None,
 ) -> Iterator[Endpoint]:
-    """Give the endpoints that an app declares."""
+    """Give the endpoints that an app declares, and those of the prediction log."""
+
+    def models() -> Mapping[str, ServedModel]:
+        return engine.current().by_name
+
+    yield from log_endpoints(settings, log, models)
     if app is None:
         return
     for route in app.routes:
@@ -352,7 +359,7 @@ def _own_endpoints(
             app.management,
             ask=ask,
             reload=reload,
-            models=lambda: engine.current().by_name,
+            models=models,
             status=status,
             mlflow_enabled=settings.mlflow_enabled,
         )

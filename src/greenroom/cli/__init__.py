@@ -4,7 +4,8 @@ Each command is a function in a module named after what it is about; what a comm
 imported when it runs, so that ``greenroom --help`` is quick. Every command ends with exit status 0
 or with one line that says what failed, for which object, and what to do next: status 1, or 3 when
 what was asked for was judged and refused (a promotion by its gate, a compiled runtime by its
-proof); 2 is for a command line that cannot be read.
+proof); ``trace --replay`` has two more, for its verdicts; 2 is for a command line that cannot be
+read.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from greenroom.cli.running import serve, up
 from greenroom.cli.server import restart, status
 from greenroom.cli.terminal import print_error
 from greenroom.cli.tokens import token
+from greenroom.cli.tracing import score_log, trace
 from greenroom.cli.training import train
 from greenroom.errors import GreenroomError, NotConvertible, PromotionRefused
 
@@ -54,6 +56,8 @@ for command in (
     serve,
     status,
     restart,
+    trace,
+    score_log,
     token,
 ):
     cli.add_command(command)

@@ -1,0 +1,48 @@
+"""Builds what reads the prediction log: for the commands, and for the look-up of a page.
+
+As :mod:`greenroom.wiring`, of which it is the part that imports what tables are read with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from greenroom.lineage import Lineage
+from greenroom.log_reading import PredictionLogReader
+from greenroom.log_tables import LogTables
+from greenroom.registry import Registry
+from greenroom.settings import Settings
+from greenroom.spool import Spool
+from greenroom.tracing import Tracer
+from greenroom.wiring import SPOOL_FOLDER, build_store, log_address
+
+__all__ = ["build_lineage", "build_log_reader", "build_tracer"]
+
+
+def build_log_reader(settings: Settings) -> PredictionLogReader:
+    """Open the prediction log: its tables, and the spool where this machine has it.
+
+    Raises
+    ------
+    LogError
+        When the spool is of a later format.
+    """
+    spool = Path(settings.home) / SPOOL_FOLDER
+    tables = LogTables(log_address(settings))
+    return PredictionLogReader(tables, Spool(spool) if spool.is_dir() else None)
+
+
+def build_lineage(settings: Settings, registry: Registry) -> Lineage:
+    """Return what finds what versions are made of."""
+    return Lineage(registry, build_store(settings))
+
+
+def build_tracer(settings: Settings, registry: Registry) -> Tracer:
+    """Return what traces the predictions of this server.
+
+    Raises
+    ------
+    LogError
+        As :func:`build_log_reader`.
+    """
+    return Tracer(build_log_reader(settings), registry, build_lineage(settings, registry))
