@@ -57,7 +57,14 @@ def _app(name: str) -> App:
 
 
 def test_there_are_apps_to_hold_to_this():
-    assert {"breast_cancer", "credit_risk"} <= {folder.name for folder in FOLDERS}
+    expected = {
+        "breast_cancer",
+        "california_housing",
+        "credit_risk",
+        "cyclist_traffic",
+        "titans_finance",
+    }
+    assert {folder.name for folder in FOLDERS} == expected
 
 
 @every_app
@@ -84,6 +91,37 @@ def test_an_app_says_what_it_is_in_a_readme_that_names_how_to_start_it(folder):
 
     assert readme.startswith("# ")
     assert "greenroom up" in readme or "make up" in readme
+
+
+def _side_by_side(name: str) -> dict[str, str]:
+    """Return what the table of all apps says of one."""
+    lines = (ROOT / "apps" / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    place = rows[0].index(f"[{name}]({name})")
+    return {row[0]: row[place] for row in rows[2:]}
+
+
+@every_app
+def test_the_table_of_all_apps_says_of_each_what_it_is(folder):
+    app = load_app(folder)
+    settings = load_settings(folder, environment={}, documented=app.environment)
+    said = _side_by_side(folder.name)
+
+    def listed(values):
+        return ", ".join(f"`{value}`" for value in dict.fromkeys(values))
+
+    assert said["models"] == listed(model.name for model in app.models)
+    assert said["task"] == ", ".join(model.task.name for model in app.models)
+    assert said["answers at"] == listed(model.route for model in app.models)
+    assert said["port"] == str(settings.port)
+    assert said["experiment"] == f"`{app.experiment}`"
+    assert said["what is served"] == listed(model.serve for model in app.models)
+    for model in app.models:
+        assert f"`{model.gate.metric}`" in said["the gate asks for"]
+        assert said["rows are held out"] == ("by time" if model.split.time else "at random")
+    again = {"always": "each time", "when changed": "not"}
+    assert said["trained again on the same data"] == again[app.retrain]
+    assert ("`test-token`" in said["tokens"]) == bool(settings.development_tokens)
 
 
 @every_app
