@@ -20,7 +20,7 @@ from greenroom.spool import Spool
 from greenroom.spooling import Spooler
 from greenroom.status import VersionStatus
 
-_CALLS = 2_000
+_CALLS = 100
 _REPEATS = 7
 
 

@@ -184,10 +184,9 @@ class Slot:
 
     def _files(self) -> list[Path]:
         """List the segments, none left out: one that is renamed meanwhile may be, so look twice."""
-        names: list[str] = []
-        while names != (names := sorted(os.listdir(self.folder))):
+        paths: list[Path] = []
+        while paths != (paths := sorted(self.folder.iterdir())):
             pass
-        paths = (self.folder / name for name in names)
         return [path for path in paths if path.suffix in {SEALED, UNSEALED}]
 
 

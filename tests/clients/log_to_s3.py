@@ -48,7 +48,10 @@ def main() -> None:
 
 def shipped(uri: str) -> list[str]:
     tables = LogTables(uri)
-    found = [tables.open(one).to_pyarrow_table(columns=["prediction_id"]) for one in tables.predictions("m")]
+    found = [
+        tables.open(one).to_pyarrow_table(columns=["prediction_id"])
+        for one in tables.predictions("m")
+    ]
     return [one for table in found for one in table["prediction_id"].to_pylist()]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from conftest import HERE, PYTHON
 from moto.server import ThreadedMotoServer
+
+from conftest import HERE, PYTHON
 
 BUCKET = "predictions"
 

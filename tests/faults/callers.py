@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections import Counter
+from typing import Self
 
 SINGLE = {"amount": 12.5, "visits_30d": 3, "member": True}
 BODIES = [SINGLE, [{**SINGLE, "amount": float(n)} for n in range(1, 4)]]
@@ -39,7 +40,7 @@ class Callers:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(n_clients)]
 
-    def __enter__(self) -> Callers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -82,7 +82,8 @@ class Machine:
 
     def kill_shipper(self) -> bool:
         """Kill what ships; return whether it was there."""
-        return any([_kill(pid) for pid in self._children("greenroom.shipper")])
+        found = self._children("greenroom.shipper")
+        return bool(found) and _kill(found[0])
 
     def kill_supervisor(self) -> bool:
         """Kill the supervisor, see its processes end, and start the server again."""
@@ -200,5 +201,3 @@ def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return ""
-
-

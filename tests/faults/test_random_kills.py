@@ -1,4 +1,4 @@
-"""Whatever is killed under load, and whenever: each id that a client got is in the log's table once.
+"""Whatever is killed under load: each id that a client got is in the log's table once.
 
 ``make test-faults`` runs this for ``FAULTS_SECONDS``; ``FAULTS_SEED`` repeats a run's choices.
 """
@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
 from callers import Callers
+from machine import Machine, machine
+
 from greenroom.segments import UNSEALED, Segment
 from greenroom.spool import Balance, Spool
-from machine import Machine, machine
 from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -30,7 +30,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "0")) or random.SystemRandom().randrang
 
 VICTIMS = ("worker",) * 9 + ("shipper",) * 6 + ("mlflow",) * 2 + ("supervisor",) * 2
 AFTERWARDS_S = 20.0
-"""How long after a kill a connection may still end for it: a supervisor's workers end by themselves."""
+"""How long after a kill a connection may end for it: workers end by themselves."""
 
 
 class Watch:
