@@ -8,7 +8,7 @@ CLOUD := tests/cloud/.packages
 EXTRAS := dvc dvc-gs gcs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-slow lint check lock lock-image clean bench-serving bench-swaps
+.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -48,6 +48,12 @@ $(CLOUD)/ready: .venv/ready $(EXTRAS:%=deploy/extras/%.lock) tests/cloud/require
 test-slow: setup ## Run the tests that take real processes through tens of seconds
 	$(BIN)/python -m pytest -m slow tests
 
+FAULTS_SECONDS ?= 120
+FAULTS_SEED ?= 0
+
+test-faults: setup ## Kill processes under load: FAULTS_SECONDS=120 FAULTS_SEED=(that of a run)
+	FAULTS_SECONDS=$(FAULTS_SECONDS) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/python -m pytest -m faults -rsP tests/faults
+
 test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
 
@@ -77,7 +83,7 @@ lint: setup ## Check style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-slow test-clients test-cloud test-browser test-compose ## Everything that CI runs
+check: lint test test-slow test-faults test-clients test-cloud test-browser test-compose ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5
@@ -89,6 +95,11 @@ bench-serving: setup ## Measure against other servers: ROUNDS=5 SECONDS=5 BENCH=
 
 bench-swaps: setup ## Swap versions under load and count what fails: SWAPS=500
 	$(BIN)/python -m benchmarks.swaps --swaps $(SWAPS) $(BENCH)
+
+LOG_ROUNDS ?= 10
+
+bench-log: setup ## Measure with the prediction log and without, in turn: LOG_ROUNDS=10 SECONDS=5
+	$(BIN)/python -m benchmarks.log --rounds $(LOG_ROUNDS) --seconds $(SECONDS) $(BENCH)
 
 lock: ## Pin the dependencies anew (needs uv)
 	$(PIN) pyproject.toml --group dev --upgrade -o requirements.lock

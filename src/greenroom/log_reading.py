@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from greenroom.errors import LogError
 from greenroom.log_records import Answers, Observations, Record, Version, read_record
 from greenroom.log_rows import FEEDBACK, observation_rows, prediction_rows
 from greenroom.log_tables import LogTables
+from greenroom.segments import Segment
 from greenroom.spool import Spool
 
 __all__ = ["PredictionLogReader", "Window", "id_instant"]
@@ -199,7 +201,7 @@ class PredictionLogReader:
             for segment in slot.segments():
                 versions: dict[int, Version] = {}
                 answers: dict[int, list[Answers]] = {}
-                for record in _records(segment.frames()):
+                for record in _records(segment):
                     if isinstance(record, Version):
                         versions[record.number] = record
                     elif isinstance(record, Answers):
@@ -212,7 +214,7 @@ class PredictionLogReader:
         if self._spool is not None:
             for slot in self._spool.slots():
                 for segment in slot.segments():
-                    yield from _records(segment.frames())
+                    yield from _records(segment)
 
 
 def id_instant(prediction_id: str) -> dt.datetime | None:
@@ -234,8 +236,11 @@ def id_instant(prediction_id: str) -> dt.datetime | None:
     return dt.datetime.fromtimestamp((found.int >> 80) / 1_000, dt.UTC)
 
 
-def _records(frames: Iterator[bytes]) -> Iterator[Record]:
-    return (read_record(payload) for payload in frames)
+def _records(segment: Segment) -> Iterator[Record]:
+    """Go through a segment; one that was shipped since it was listed stands in the tables."""
+    with suppress(FileNotFoundError):
+        for payload in segment.frames():
+            yield read_record(payload)
 
 
 def _once(table: pa.Table) -> pa.Table:

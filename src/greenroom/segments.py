@@ -203,7 +203,10 @@ class Segment:
         return max((end for _, end in self._places()), default=HEAD_BYTES)
 
     def _places(self) -> Iterator[tuple[int, int]]:
-        data = self._bytes = self.path.read_bytes()
+        try:
+            data = self._bytes = self.path.read_bytes()
+        except FileNotFoundError:
+            data = self._bytes = self.path.with_suffix(SEALED).read_bytes()
         at = HEAD_BYTES
         while at + _FRAME.size <= len(data):
             n_payload, checksum = _FRAME.unpack_from(data, at)

@@ -106,22 +106,26 @@ class Slot:
     def segments(self) -> list[Segment]:
         """Return the segments that are not shipped yet, in their order.
 
-        What is no segment is set aside under another name; see :meth:`damaged`.
+        What they say of themselves is of one moment although they may be written to: the latest is
+        read first, and once it is in use, those before it do not change any more. What is no
+        segment is set aside under another name; see :meth:`damaged`.
         """
         done = self.ledger().sequence
-        found = []
-        for path in self._files():
+        latest_first = [self._segment(path) for path in reversed(self._files())]
+        return [one for one in reversed(latest_first) if one and one.head.sequence > done]
+
+    def _segment(self, path: Path) -> Segment | None:
+        """Open a segment, also where it was sealed since it was listed; None where it is gone."""
+        for there in dict.fromkeys((path, path.with_suffix(SEALED))):
             try:
-                segment = Segment(path)
+                return Segment(there)
             except FileNotFoundError:
-                continue  # sealed or removed since it was listed
-            except SpoolCorrupt:
-                if path.suffix == SEALED:
-                    path.rename(path.with_suffix(_DAMAGED))
                 continue
-            if segment.head.sequence > done:
-                found.append(segment)
-        return found
+            except SpoolCorrupt:
+                if there.suffix == SEALED:
+                    there.rename(there.with_suffix(_DAMAGED))
+                return None
+        return None
 
     def damaged(self) -> list[Path]:
         """Return what was set aside because it cannot be read."""
@@ -134,12 +138,19 @@ class Slot:
 
     def rows_ever(self) -> int:
         """Return how many predictions this slot was ever given."""
-        return max(
-            [
-                self.ledger().rows,
-                *(segment.head.rows_before + segment.n_rows for segment in self.segments()),
-            ]
-        )
+        return self.balance().accepted
+
+    def balance(self) -> Balance:
+        """Return how many predictions this slot was given, and where they are, at one moment.
+
+        Others may write and ship meanwhile: where something was shipped, all is read again.
+        """
+        while True:
+            ledger = self.ledger()
+            counts = [(one.head.rows_before, one.n_rows) for one in self.segments()]
+            if self.ledger() == ledger:
+                accepted = max([ledger.rows, *(before + n_rows for before, n_rows in counts)])
+                return Balance(accepted, ledger.rows, sum(n_rows for _, n_rows in counts))
 
     def seal_leftovers(self) -> None:
         """Seal what a writer left open; its lock must be held."""
@@ -172,7 +183,11 @@ class Slot:
         return fd
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.suffix in {SEALED, UNSEALED})
+        """List the segments, none left out: one that is renamed meanwhile may be, so look twice."""
+        paths: list[Path] = []
+        while paths != (paths := sorted(self.folder.iterdir())):
+            pass
+        return [path for path in paths if path.suffix in {SEALED, UNSEALED}]
 
 
 class Spool:
@@ -233,15 +248,15 @@ class Spool:
     def balance(self) -> Balance:
         """Return how many predictions were accepted, written and wait.
 
-        Taken while others write and ship, the three are of slightly different moments.
+        Balanced at any time: each slot's numbers are of one moment, and a prediction stays in its
+        slot.
         """
-        accepted = written = waiting = 0
-        for slot in self.slots():
-            ledger, segments = slot.ledger(), slot.segments()
-            written += ledger.rows
-            waiting += sum(segment.n_rows for segment in segments)
-            accepted += max([ledger.rows, *(s.head.rows_before + s.n_rows for s in segments)])
-        return Balance(accepted, written, waiting)
+        found = [slot.balance() for slot in self.slots()]
+        return Balance(
+            sum(one.accepted for one in found),
+            sum(one.written for one in found),
+            sum(one.waiting for one in found),
+        )
 
     def n_bytes(self) -> int:
         """Return how much of the disk its segments take."""

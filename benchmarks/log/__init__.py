@@ -1,0 +1,1 @@
+"""What keeping every prediction costs: the same server with its log and without, and one note."""

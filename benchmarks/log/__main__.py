@@ -1,0 +1,138 @@
+"""``make bench-log``: load a server with its log and one without in turn, and time one note."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.log.note import note_us
+from benchmarks.serving import machine
+from benchmarks.serving.load import ALONE, USUAL, require_wrk
+from benchmarks.serving.rounds import Bench, run_rounds
+from benchmarks.serving.servers import Server, Start, greenroom
+from benchmarks.serving.statistics import by_round, ratios
+from benchmarks.serving.versions import ROOT, Version, prepare
+from benchmarks.serving.wire import PROTOCOLS
+
+RESULTS = ROOT / "benchmarks" / "results"
+MODEL = "breast_cancer"
+LOADS = (ALONE, USUAL)
+LEAST_THROUGHPUT = 0.9
+MOST_LATER_MS = 1.0
+
+
+def _start(*, log: bool) -> Any:
+    def start(version: Version, port: int, sizes: Mapping[int, int]) -> Start:
+        plain = greenroom(version, port, sizes)
+        return Start(plain.command, {**plain.environment, "GREENROOM_LOG": str(log).lower()})
+
+    return start
+
+
+LOGGED, UNLOGGED = (
+    Server(name, PROTOCOLS["greenroom"], _start(log=log), (MODEL,), LOADS)
+    for name, log in (("logged", True), ("unlogged", False))
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the log costs at one concurrency: medians over the rounds, each compared within itself.
+
+    Parameters
+    ----------
+    connections : int
+    throughput : list of float
+        With the log, as a share of without, by round.
+    later_ms : list of float
+        By how much p99 is later with it, by round.
+    """
+
+    connections: int
+    throughput: list[float]
+    later_ms: list[float]
+
+    @property
+    def met(self) -> bool:
+        """Whether both targets hold."""
+        enough = median(self.throughput) >= LEAST_THROUGHPUT
+        return enough and median(self.later_ms) <= MOST_LATER_MS
+
+    def __str__(self) -> str:
+        least, most = min(self.throughput), max(self.throughput)
+        earliest, latest = min(self.later_ms), max(self.later_ms)
+        return (
+            f"{self.connections:3} connections: throughput {median(self.throughput):.3f} of without"
+            f" ({least:.3f}-{most:.3f}), p99 {median(self.later_ms):+.3f} ms"
+            f" ({earliest:+.3f} to {latest:+.3f}): {'met' if self.met else 'MISSED'}"
+        )
+
+
+def judge(samples: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """Compare within each round; a concurrency that was never measured is left out.
+
+    >>> def sample(server, rps, p99_ms):
+    ...     measures = {"rps@1": rps, "p99_ms@1": p99_ms}
+    ...     return {"round": 1, "server": server, "model": "breast_cancer", "measures": measures}
+    >>> (found,) = judge([sample("logged", 95.0, 1.5), sample("unlogged", 100.0, 1.25)])
+    >>> found.throughput, found.later_ms, found.met
+    ([0.95], [0.25], True)
+    """
+    verdicts = []
+    for load in LOADS:
+        shares = ratios(samples, MODEL, f"rps@{load.name}", "logged", "unlogged")
+        with_log = by_round(samples, "logged", MODEL, f"p99_ms@{load.name}")
+        without = by_round(samples, "unlogged", MODEL, f"p99_ms@{load.name}")
+        later = [with_log[n] - without[n] for n in sorted(with_log.keys() & without.keys())]
+        if shares:
+            verdicts.append(Verdict(load.connections, shares, later))
+    return verdicts
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run it; the exit status is 1 when a server failed or a target was missed."""
+    options = _options(words)
+    if machine.load_average() > machine.QUIET_LOAD and not options.force:
+        sys.exit(
+            f"the load average is {machine.load_average():.2f}: something else runs; wait until it"
+            f" is below {machine.QUIET_LOAD}, or --force"
+        )
+    server_core, load_core = machine.cores()
+    about = machine.about() | {"rounds": options.rounds, "seconds": options.seconds}
+    about |= {"load generator": require_wrk(), "forced": options.force}
+    version = prepare(MODEL, reuse=options.reuse, say=_say)
+    notes = {f"{n} requests": round(note_us(version, n), 2) for n in (1, 16)}
+    bench = Bench({MODEL: version}, server_core, load_core, options.seconds, _say)
+    samples, failures = run_rounds(bench, [LOGGED, UNLOGGED], options.rounds, {MODEL: {}})
+    verdicts = judge(samples)
+    lines = [str(one) for one in verdicts]
+    result = {"about": about, "verdicts": lines, "failures": failures}
+    result |= {"note, us a call": notes, "samples": samples}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "log.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print("\n".join([*lines, f"noting a call takes, in us: {notes}", *failures]))
+    return 0 if verdicts and not failures and all(one.met for one in verdicts) else 1
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.log", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="each with the log and without")
+    parser.add_argument("--seconds", type=int, default=5, help="how long each load lasts")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take versions trained before the sources changed"
+    )
+    parser.add_argument("--force", action="store_true", help="measure although something else runs")
+    return parser.parse_args(words)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
