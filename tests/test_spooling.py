@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -187,6 +189,26 @@ def test_what_is_shipped_is_not_read_again_and_its_numbers_are_not_given_again(t
     assert spool.balance() == Balance(4, 3, 1)
 
 
+def test_on_a_full_disk_what_is_shipped_is_noted_in_the_room_that_was_kept(tmp_path, monkeypatch):
+    spool = Spool(tmp_path / "spool")
+    spooler(spool).close()
+    (slot,) = spool.slots()
+    slot.shipped(Ledger(1, 10))
+    kept = slot.folder / "reserve"
+    assert kept.stat().st_size > 4_096
+    opened = Path.open
+
+    def full(path, mode="r", *rest, **more):
+        if "w" in mode and kept.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    slot.shipped(Ledger(2, 20))
+    assert slot.ledger() == Ledger(2, 20)
+    assert not kept.exists()
+
+
 def test_a_spool_that_holds_as_much_as_it_may_refuses_and_goes_on_when_there_is_room(tmp_path):
     spool = Spool(tmp_path / "spool")
     writer = spooler(spool, max_bytes=40_000)
@@ -197,7 +219,7 @@ def test_a_spool_that_holds_as_much_as_it_may_refuses_and_goes_on_when_there_is_
             append(writer, f"p{n}")
             kept.append(f"p{n}")
 
-    with pytest.raises(SpoolFull, match="holds as much as it may; see why"):
+    with pytest.raises(SpoolFull, match="log holds as much as it may; see why"):
         fill()
     assert spool.balance().accepted == len(kept)
     (slot,) = spool.slots()

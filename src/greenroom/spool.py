@@ -7,6 +7,7 @@ A folder with one sub-folder for each writer slot::
     01/000000000007.open the segment that is being written, and the one that is ready to follow
     01/000000000006.sealed
     01/ledger.json       up to which segment all is shipped, and how many predictions that were
+    01/reserve           room for the next ledger on a disk that is full
 
 A process takes the first slot whose lock is free, so that a slot never has two writers, and its
 segments follow one another. What a dead writer has left open is sealed by the next one, or by
@@ -38,6 +39,8 @@ MAX_SLOTS: Final = 4_096
 _FILE: Final = "spool.json"
 _LEDGER: Final = "ledger.json"
 _LOCK: Final = "writer.lock"
+_RESERVE: Final = "reserve"
+_RESERVE_BYTES: Final = 16_384
 _DAMAGED: Final = ".damaged"
 
 
@@ -100,8 +103,20 @@ class Slot:
             raise SpoolCorrupt(f"{self.folder / _LEDGER} cannot be read: {error}") from error
 
     def shipped(self, ledger: Ledger) -> None:
-        """Note what is shipped, for good; segments up to there may be removed afterwards."""
-        _write(self.folder / _LEDGER, msgspec.json.encode(ledger))
+        """Note what is shipped, for good; segments up to there may be removed afterwards.
+
+        A full disk must not keep shipping from making room on it, so some is kept for this.
+        """
+        reserve, data = self.folder / _RESERVE, msgspec.json.encode(ledger)
+        try:
+            _write(self.folder / _LEDGER, data)
+        except OSError:
+            reserve.unlink(missing_ok=True)
+            _write(self.folder / _LEDGER, data)
+            return
+        if not reserve.exists():
+            with suppress(OSError):
+                reserve.write_bytes(bytes(_RESERVE_BYTES))
 
     def segments(self) -> list[Segment]:
         """Return the segments that are not shipped yet, in their order.

@@ -207,16 +207,16 @@ class Spooler:
     def _made(self, sequence: int, n_bytes: int) -> SegmentWriter:
         if self._spool.n_bytes() + n_bytes > self._max_bytes:
             raise SpoolFull(
-                f"{self._spool.folder} holds as much as it may",
-                advice="see why the log is not shipped, or raise log_max_bytes",
+                "the prediction log holds as much as it may",
+                advice="see why it is not shipped, or raise log_max_bytes",
             )
         head = Head(self._spool.id, self._slot.number, sequence)
         try:
             return SegmentWriter(self._slot.path(sequence), head, n_bytes)
         except OSError as error:
             raise SpoolFull(
-                f"{self._slot.folder} cannot be written: {error.strerror}",
-                advice="make room on its disk",
+                f"the prediction log cannot be written: {error.strerror}",
+                advice="make room on the disk of the home folder",
             ) from error
 
     # What the thread does.
@@ -239,7 +239,7 @@ class Spooler:
             while self._open is None or self._next is None:
                 self._prepare_one()
         except SpoolFull as error:
-            self._say(str(error))
+            self._say(f"{self._slot.folder}: {error}")
         else:
             self._problem = ""
 

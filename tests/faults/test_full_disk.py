@@ -88,7 +88,8 @@ def refuses_counts_and_recovers(folder: Path, **changes: object) -> None:
     with full_server(folder, "refuse", **changes) as (url, ids):
         refused = ask(url)
         assert refused.status_code == 503, refused.text
-        assert "spool" in refused.text
+        assert "prediction log" in refused.text
+        assert "/" not in refused.json()["error"]["message"]
         assert unlogged(url, "refused") == 2 * len(ROWS)
         assert unlogged(url, "served") == 0
         assert Spool(home / "spool").balance() == Balance(len(ids), 0, len(ids))
