@@ -269,7 +269,7 @@ def test_a_second_training_takes_the_place_of_the_first_when_it_is_told_to(housi
             "stage",
         ),
         ("POST", "/api/model/reload", '{"force": true}', 422, "force"),
-        ("GET", "/api/nowhere", "", 404, "/api/nowhere"),
+        ("GET", "/api/nowhere", "", 404, "/api/predict"),  # what there is is listed
     ],
     ids=lambda value: str(value)[:40],
 )
