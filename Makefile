@@ -83,7 +83,7 @@ lock: ## Pin the dependencies anew (needs uv)
 	$(MAKE) lock-image
 
 lock-image: ## Take from requirements.lock what an image needs (needs uv)
-	uv pip compile pyproject.toml --extra postgres --universal --generate-hashes -c requirements.lock \
+	uv pip compile pyproject.toml --extra postgres --extra basic-auth --universal --generate-hashes -c requirements.lock \
 		--no-header --no-annotate --python-version 3.11 -o deploy/requirements.lock
 	printf 'hatchling\nuv\n' | uv pip compile - --universal --generate-hashes -c requirements.lock \
 		--no-header --no-annotate --python-version 3.11 -o deploy/build.lock

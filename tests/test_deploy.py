@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+
+from certificates import write_certificate
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -38,10 +42,11 @@ def _names(requirements: list[str]) -> set[str]:
 def test_what_an_image_installs_is_what_was_tested_to_the_last_hash():
     tested, installed = _pins(ROOT / "requirements.lock"), _pins(DEPLOY / "requirements.lock")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    drivers = _names(project["optional-dependencies"]["postgres"])
+    extras = project["optional-dependencies"]
+    servers = _names(extras["postgres"]) | _names(extras["basic-auth"]) | {"wtforms"}
 
     for name in installed.keys() - tested.keys():
-        assert any(name.startswith(driver) for driver in drivers), f"{name}: make lock"
+        assert any(name.startswith(server) for server in servers), f"{name}: make lock"
     for name in installed.keys() & tested.keys():
         assert installed[name] <= tested[name], f"{name}: make lock-image"
 
@@ -67,7 +72,8 @@ def test_every_pin_of_an_image_has_a_hash_and_names_no_index():
 def test_the_image_ends_as_a_user_without_rights():
     lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
 
-    assert [line for line in lines if line.startswith("USER")] == ["USER 1000:1000"]
+    users = [line for line in lines if line.startswith("USER")]
+    assert users == ["USER 1000:1000", "USER 0:0", "USER 1000:1000"]  # root while it is built alone
     bases = {line.split()[1] for line in lines if line.startswith("FROM")}
     assert bases <= {"python:3.11-slim-bookworm", "dependencies", "greenroom"}
 
@@ -196,6 +202,101 @@ def test_a_folder_that_cannot_be_had_is_one_line_with_what_to_do(tmp_path):
     (line,) = done.stderr.splitlines()
     assert f"{tmp_path / 'state'} cannot be written by user {os.getuid()}:{os.getgid()}" in line
     assert "sudo chown -R" in line
+
+
+def test_a_profile_without_its_variables_is_ended_by_what_all_wait_for(tmp_path):
+    def required(**environment: str) -> None:
+        names = {"REQUIRES": "USER_NAME PASSWORD", "PATH": os.environ["PATH"]}
+        command = [str(DEPLOY / "required"), str(tmp_path)]
+        subprocess.run(command, env=names | environment, timeout=30, check=True)
+
+    required(USER_NAME="ada")
+    ended, again = _certificate(tmp_path, password=""), _certificate(tmp_path, password="")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("greenroom: PASSWORD not set, which the profile needs; ")
+    assert again.returncode == 0  # without the profile, as for development
+    assert list(tmp_path.iterdir()) == []
+
+    required(USER_NAME="ada", PASSWORD="secret")
+    assert _certificate(tmp_path, password="").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgresql://a:b@c/d", "postgresql+psycopg2://a:b@c/d"),
+        ("postgresql+pg8000://a:b@c/d", "postgresql+pg8000://a:b@c/d"),
+        ("sqlite:////app/mlflow/mlflow.db", "sqlite:////app/mlflow/mlflow.db"),
+    ],
+)
+def test_mlflow_reaches_postgresql_by_the_driver_that_it_works_with(tmp_path, given, used):
+    words = ("sh", "-c", "echo $MLFLOW_BACKEND_STORE_URI")
+
+    assert _start(tmp_path, *words, MLFLOW_BACKEND_STORE_URI=given).stdout == f"{used}\n"
+
+
+def test_mlflow_with_users_gets_a_key_for_their_pages_unless_there_is_one(tmp_path):
+    words = ("sh", "-c", "echo $MLFLOW_FLASK_SERVER_SECRET_KEY")
+    users = {"MLFLOW_AUTH_ADMIN_PASSWORD": "secret"}
+
+    assert re.fullmatch(r"[0-9a-f]{64}\n", _start(tmp_path, *words, **users).stdout)
+    kept = _start(tmp_path, *words, **users, MLFLOW_FLASK_SERVER_SECRET_KEY="mine")
+    assert kept.stdout == "mine\n"
+    assert _start(tmp_path, *words).stdout == "\n"
+
+
+def _certificate(folder, names: str = "localhost api", password: str = "secret"):
+    return subprocess.run(
+        [str(DEPLOY / "certificate"), str(folder)],
+        env={
+            "PATH": os.environ["PATH"],
+            "NAMES": names,
+            "MLFLOW_TRACKING_PASSWORD": password,
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def openssl():
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl on this machine")
+
+
+def test_a_certificate_is_made_once_for_every_name_and_its_key_is_private(tmp_path, openssl):
+    first = _certificate(tmp_path)
+    made = (tmp_path / "tls.crt").read_bytes()
+    again = _certificate(tmp_path)
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert (tmp_path / "tls.crt").read_bytes() == made
+    names = x509.load_pem_x509_certificate(made).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert names.value.get_values_for_type(x509.DNSName) == ["localhost", "api"]
+    assert (tmp_path / "tls.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_certificate_near_its_end_is_renewed_only_if_it_was_made_here(tmp_path, openssl):
+    given = write_certificate(tmp_path)  # for a day
+    before = given.certfile.read_bytes()
+    assert _certificate(tmp_path).returncode == 0
+    assert given.certfile.read_bytes() == before
+
+    (tmp_path / "self-made").touch()
+    assert _certificate(tmp_path).returncode == 0
+    assert given.certfile.read_bytes() != before
+
+
+def test_a_certificate_without_its_key_is_said(tmp_path, openssl):
+    write_certificate(tmp_path).keyfile.unlink()
+    done = _certificate(tmp_path)
+
+    assert done.returncode == 1
+    assert "tls.key cannot be read" in done.stderr
 
 
 def test_what_is_trimmed_is_tests_headers_and_sources_and_numpys_stay(tmp_path):

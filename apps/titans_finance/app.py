@@ -12,6 +12,7 @@ from greenroom import (
     Column,
     Gate,
     Model,
+    Route,
     Split,
     anomaly,
     classification,
@@ -32,6 +33,7 @@ from .candidates import (
 )
 from .features.cashflow import MAX_HORIZON_DAYS
 from .generated import TRANSFER, generated
+from .model_status import model_status
 from .transactions import (
     for_amount,
     for_anomaly,
@@ -252,6 +254,15 @@ app = App(
                 **{name: name for name in ABOUT if name != "prediction_id"},
             },
             generated=generated,
+        ),
+    ),
+    routes=(
+        Route(
+            "GET",
+            "/models/status",
+            model_status,
+            summary="Each model in detail.",
+            scope="open",
         ),
     ),
     retrain="when changed",

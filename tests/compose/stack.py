@@ -18,7 +18,7 @@ from waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("src", "deploy", "pyproject.toml", "README.md", "LICENSE", ".dockerignore")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", ".greenroom", "mlflow", "*.csv")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".greenroom", "mlflow", "models", "*.csv", ".env")
 MLFLOW = "http://localhost:5000"
 API = "http://localhost:8000"
 STARTED_WITHIN_S = 400.0

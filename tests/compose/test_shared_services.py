@@ -118,7 +118,7 @@ def test_everything_that_the_package_imports_is_in_the_image(shared):
         "mlflow.sklearn",
         "mlflow.pyfunc",
         "pyarrow.parquet",
-        "psycopg",
+        "psycopg2",
         "matplotlib.pyplot",
         "scipy.stats",
         "sklearn.ensemble",
