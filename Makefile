@@ -8,7 +8,7 @@ CLOUD := tests/cloud/.packages
 EXTRAS := dvc dvc-gs gcs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log
+.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log-reading
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -91,8 +91,8 @@ bench-serving: setup ## Measure against other servers: ROUNDS=5 SECONDS=5 BENCH=
 bench-swaps: setup ## Swap versions under load and count what fails: SWAPS=500
 	$(BIN)/python -m benchmarks.swaps --swaps $(SWAPS) $(BENCH)
 
-bench-log: setup ## Read a day of a prediction log of 100 million rows: ROWS=100000000
-	$(BIN)/python -m benchmarks.log --rows $(ROWS) $(BENCH)
+bench-log-reading: setup ## Read a day of a prediction log of 100 million rows: ROWS=100000000
+	$(BIN)/python -m benchmarks.log_reading --rows $(ROWS) $(BENCH)
 
 lock: ## Pin the dependencies anew (needs uv)
 	$(PIN) pyproject.toml --group dev --upgrade -o requirements.lock

@@ -1,4 +1,4 @@
-"""``make bench-log``: make a table of many predictions, and read a day of it.
+"""``make bench-log-reading``: make a table of many predictions, and read a day of it.
 
 The rows are written as the shipper would, but all days in one commit; values are drawn at random,
 ids go with time, as those of predictions do.
@@ -36,7 +36,7 @@ ROWS_A_FILE = 1_000_000
 def main(words: Sequence[str] | None = None) -> int:
     """Run it."""
     options = _options(words)
-    folder = Path(tempfile.mkdtemp(prefix="bench-log-", dir=options.folder))
+    folder = Path(tempfile.mkdtemp(prefix="bench-log-reading-", dir=options.folder))
     try:
         began_s = time.perf_counter()
         n_days = options.days
@@ -53,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     finally:
         shutil.rmtree(folder)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "log.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "log_reading.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, value in result.items():
         if name != "about":
             print(f"{name}: {value}")
@@ -159,7 +159,7 @@ def _rows(day: dt.date, number: int, n_rows: int, n_files: int) -> pa.Table:
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench-log", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench-log-reading", description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000_000, help="how many rows in all")
     parser.add_argument("--days", type=int, default=100, help="on how many days")
     parser.add_argument("--folder", default=None, help="where the table is made; 60 bytes a row")
