@@ -8,7 +8,7 @@ CLOUD := tests/cloud/.packages
 EXTRAS := dvc dvc-gs gcs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log
+.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log bench-log-reading
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -88,6 +88,7 @@ check: lint test test-slow test-faults test-clients test-cloud test-browser test
 ROUNDS ?= 5
 SECONDS ?= 5
 SWAPS ?= 500
+ROWS ?= 100000000
 BENCH ?=
 
 bench-serving: setup ## Measure against other servers: ROUNDS=5 SECONDS=5 BENCH="--models forest"
@@ -100,6 +101,9 @@ LOG_ROUNDS ?= 10
 
 bench-log: setup ## Measure with the prediction log and without, in turn: LOG_ROUNDS=10 SECONDS=5
 	$(BIN)/python -m benchmarks.log --rounds $(LOG_ROUNDS) --seconds $(SECONDS) $(BENCH)
+
+bench-log-reading: setup ## Read a day of a prediction log of 100 million rows: ROWS=100000000
+	$(BIN)/python -m benchmarks.log_reading --rows $(ROWS) $(BENCH)
 
 lock: ## Pin the dependencies anew (needs uv)
 	$(PIN) pyproject.toml --group dev --upgrade -o requirements.lock

@@ -52,11 +52,17 @@ def served(*deployments: Deployment, app_folder: Path | None = None, **settings)
 
 @contextmanager
 def following(
-    follower: Any, *, app_folder: Path | None = None, whole: bool = True, **settings
+    follower: Any,
+    *,
+    app_folder: Path | None = None,
+    whole: bool = True,
+    said: list[str] | None = None,
+    **settings,
 ) -> Iterator[str]:
     """Serve what ``follower`` finds; gives the server's address once something is served.
 
-    Unless it is not to be ``whole``, nothing may be wrong with it then.
+    Unless it is not to be ``whole``, nothing may be wrong with it then. What its processes wrote is
+    in ``said`` when it has ended.
     """
     told: queue.Queue[str | BaseException] = queue.Queue()
     leave = threading.Event()
@@ -70,6 +76,8 @@ def following(
                 told.put(server.url)
                 while not leave.is_set():
                     await asyncio.sleep(0.05)
+            if said is not None:
+                said.extend([*server.lines, *server.events])
         except BaseException as error:
             told.put(error)
             raise

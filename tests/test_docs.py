@@ -5,6 +5,7 @@ names that exist.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def _shell_lines() -> list[object]:
 @pytest.mark.parametrize("line", _shell_lines())
 def test_shell_lines_call_things_that_exist(line):
     """What a line starts is run where the page's own test runs; here its words are checked."""
-    words = line.split()
+    words = shlex.split(line)
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert re.search(rf"^{words[1] if len(words) > 1 else 'help'}:", makefile, re.MULTILINE)

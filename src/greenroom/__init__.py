@@ -7,6 +7,7 @@ from greenroom.app import App, Route
 from greenroom.gate import Gate
 from greenroom.management import Management
 from greenroom.model import Model
+from greenroom.privacy import Privacy
 from greenroom.schema import Column
 from greenroom.settings_file import SettingsFile
 from greenroom.split import Split
@@ -22,6 +23,7 @@ __all__ = [
     "Gate",
     "Management",
     "Model",
+    "Privacy",
     "Route",
     "SettingsFile",
     "Split",

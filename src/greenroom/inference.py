@@ -25,6 +25,7 @@ from greenroom.runtime import load_runtime
 from greenroom.served_model import ServedModel
 
 OnLoad: TypeAlias = Callable[[Deployment, float], None]
+Check: TypeAlias = Callable[[ServedModel], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Engine:
     on_load : callable, optional
         Told of each version that was loaded and warmed, and how many seconds it took; called in
         the thread that prepares.
+    check : callable, optional
+        Called with each version before it may answer; raises where it must not.
     """
 
     def __init__(
@@ -73,10 +76,12 @@ class Engine:
         committed: Callable[[], int],
         load: Load = load_runtime,
         on_load: OnLoad = lambda *_: None,
+        check: Check = lambda _: None,
     ) -> None:
         self._committed = committed
         self._load = load
         self._on_load = on_load
+        self._check = check
         # Never changed in place: a request may be reading it.
         self._generations: Mapping[int, LoadedGeneration] = {}
         self._preparing = threading.Lock()
@@ -158,9 +163,11 @@ class Engine:
             return replace(known, deployment=deployment)
         if known is not None:
             served = proved(deployment, known.runtime, self._load)
+            self._check(served)
             return replace(served, recency=known.recency)
         began_s = time.perf_counter()
         served = proved(deployment, None, self._load)
+        self._check(served)
         self._on_load(deployment, time.perf_counter() - began_s)
         return served
 

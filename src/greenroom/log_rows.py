@@ -209,6 +209,8 @@ def _inputs(
     version: Version, requests: Sequence[Request], lengths: Sequence[int]
 ) -> dict[str, pa.Array]:
     """Return what was asked, column by column, a value for each prediction."""
+    if not version.columns:
+        return {}  # all are private
     schema = Schema(version.columns)
     reader = RequestType.compile(schema)
     parts: list[Mapping[str, pa.Array]] = []

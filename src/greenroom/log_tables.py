@@ -16,9 +16,13 @@ Turning records into rows is :mod:`greenroom.log_rows`' business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -26,11 +30,12 @@ from deltalake.exceptions import DeltaError
 
 from greenroom.errors import LogUnavailable
 
-__all__ = ["LogTables", "Writer", "fits", "table_schema"]
+__all__ = ["CONFIGURATION", "LogTables", "Writer", "first_line", "fits", "table_schema"]
 
 FORMAT: Final = 1
 _PREDICTIONS: Final = "predictions"
 _FEEDBACK: Final = "feedback"
+_LOCK: Final = "tables.lock"
 
 
 class LogTables:
@@ -47,6 +52,7 @@ class LogTables:
     def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
         self.uri: Final = uri.rstrip("/")
         self.options: Final = dict(options or {})
+        self.folder: Final = None if "://" in self.uri else Path(self.uri)
         self._known: dict[tuple[str, str], list[str]] = {}
 
     def predictions(self, model: str) -> list[str]:
@@ -56,6 +62,46 @@ class LogTables:
     def feedback(self) -> list[str]:
         """Return the addresses of the tables of feedback, the oldest first."""
         return self._generations("", _FEEDBACK)
+
+    def all(self) -> list[str]:
+        """Return the addresses of all tables; in a store that is no folder, of those known here."""
+        names = [quote(model, safe="") for model in self.models()]
+        return [
+            *(uri for name in names for uri in self._generations(name, _PREDICTIONS)),
+            *self.feedback(),
+        ]
+
+    def models(self) -> list[str]:
+        """Return the registered names that have tables, as far as :meth:`all` knows them."""
+        found = {folder for folder, _ in self._known if folder}
+        if self.folder is not None and self.folder.is_dir():
+            found |= {
+                path.name
+                for path in self.folder.iterdir()
+                if (path / f"{_PREDICTIONS}-0001").is_dir()
+            }
+        return sorted(unquote(name) for name in found)
+
+    @contextmanager
+    def changing(self, *, wait: bool = False) -> Iterator[bool]:
+        """Be the only process of this machine that changes the tables, inside the block.
+
+        Says whether it is; with ``wait`` it always is, in the end. Tables in a store that is no
+        folder have no lock: whoever changes them has to bear others.
+        """
+        if self.folder is None:
+            yield True
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alone = False
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                alone = True
+            yield alone
+        finally:
+            os.close(fd)
 
     def write_predictions(self, model: str, rows: pa.Table, transaction: Transaction) -> bool:
         """Write rows into a model's table, unless the transaction has been; return whether."""
@@ -76,7 +122,7 @@ class LogTables:
         try:
             table = DeltaTable(uri, storage_options=self.options or None)
         except (DeltaError, OSError) as error:
-            raise LogUnavailable(f"{uri} cannot be read: {_first_line(error)}") from error
+            raise LogUnavailable(f"{uri} cannot be read: {first_line(error)}") from error
         found = (table.metadata().description or "").removeprefix(_DESCRIPTION)
         if found.isdigit() and int(found) > FORMAT:
             raise LogUnavailable(
@@ -107,14 +153,14 @@ class LogTables:
                 mode="append",
                 schema_mode="merge",
                 partition_by=["day"],
-                configuration=_CONFIGURATION if isinstance(table, str) else None,
+                configuration=CONFIGURATION if isinstance(table, str) else None,
                 description=f"{_DESCRIPTION}{FORMAT}" if isinstance(table, str) else None,
                 storage_options=self.options or None,
                 commit_properties=CommitProperties(app_transactions=[transaction]),
             )
         except (DeltaError, OSError) as error:
             uri = table if isinstance(table, str) else table.table_uri
-            raise LogUnavailable(f"{uri} cannot be written: {_first_line(error)}") from error
+            raise LogUnavailable(f"{uri} cannot be written: {first_line(error)}") from error
 
     def _generations(self, folder: str, kind: str) -> list[str]:
         """Return the tables there are; asked for once, as only we make them."""
@@ -127,16 +173,23 @@ class LogTables:
         try:
             return DeltaTable.is_deltatable(uri, storage_options=self.options or None)
         except (DeltaError, OSError) as error:
-            raise LogUnavailable(f"{uri} cannot be read: {_first_line(error)}") from error
+            raise LogUnavailable(f"{uri} cannot be read: {first_line(error)}") from error
 
     def _join(self, *parts: str) -> str:
         return "/".join([self.uri, *(part for part in parts if part)])
 
 
-_CONFIGURATION: Final = {
+CONFIGURATION: Final = {
     # A checkpoint makes the table quick to open; the log is opened more often than it is written.
     "delta.checkpointInterval": "50",
+    # A commit every few seconds makes many files; nobody reads a table as it was long ago.
+    "delta.logRetentionDuration": "interval 1 days",
+    # A commit says between which values each column of a file lies. Those of requests stay out of
+    # it: what is deleted from a table would be in its log for a while.
+    "delta.dataSkippingStatsColumns": "prediction_id,answered_at,received_at",
 }
+"""How the tables are laid out."""
+
 _DESCRIPTION: Final = "A log of predictions, written by Greenroom; format "
 
 
@@ -174,5 +227,6 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says."""
     return str(error).strip().partition("\n")[0]

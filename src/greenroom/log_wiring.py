@@ -5,16 +5,13 @@ As :mod:`greenroom.wiring`, of which it is the part that imports what tables are
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from greenroom.lineage import Lineage
+from greenroom.log_opening import build_log_tables, find_spool
 from greenroom.log_reading import PredictionLogReader
-from greenroom.log_tables import LogTables
 from greenroom.registry import Registry
 from greenroom.settings import Settings
-from greenroom.spool import Spool
 from greenroom.tracing import Tracer
-from greenroom.wiring import SPOOL_FOLDER, build_store, log_address
+from greenroom.wiring import build_store
 
 __all__ = ["build_lineage", "build_log_reader", "build_tracer"]
 
@@ -27,9 +24,7 @@ def build_log_reader(settings: Settings) -> PredictionLogReader:
     LogError
         When the spool is of a later format.
     """
-    spool = Path(settings.home) / SPOOL_FOLDER
-    tables = LogTables(log_address(settings))
-    return PredictionLogReader(tables, Spool(spool) if spool.is_dir() else None)
+    return PredictionLogReader(build_log_tables(settings), find_spool(settings))
 
 
 def build_lineage(settings: Settings, registry: Registry) -> Lineage:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from greenroom.errors import AppError, refuse
 from greenroom.gate import Gate
+from greenroom.privacy import NOTHING_PRIVATE, Privacy
 from greenroom.schema import Column, Columns, Schema
 from greenroom.selector import Selector
 from greenroom.split import Split
@@ -109,6 +110,8 @@ class Model:
         What becomes of its predictions in MLflow, beside the prediction log: every one as a metric,
         a Parquet file for every ``mlflow_batch_size`` of them, the figures of every minute, or
         nothing.
+    privacy : Privacy
+        What of a request the prediction log does not keep; settings may add to it.
 
     Raises
     ------
@@ -141,6 +144,7 @@ class Model:
     preprocessing: str = ""
     promote: Literal["after training", "by hand"] = "after training"
     mlflow_log: Literal["", "each", "batch", "summary"] = ""
+    privacy: Privacy = NOTHING_PRIVATE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -204,6 +208,8 @@ class Model:
             yield from _problems_of(lambda: Schema(self.request), "request")
             if not self.features:
                 yield "request: needs a features file with an expand function"
+        for problem in self.privacy.problems(self.request or self.columns):
+            yield f"privacy: {problem}"
         sources = {output.name for output in self.task.outputs} | set(REPLY_SOURCES)
         if self.mlflow_log not in MLFLOW_LOGS:
             yield f"mlflow_log: {self.mlflow_log!r} is none of {', '.join(MLFLOW_LOGS[1:])}"

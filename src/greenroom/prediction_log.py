@@ -21,6 +21,7 @@ from greenroom.errors import SpoolFull
 from greenroom.log_records import Answers, Observation, Observations, Request, Version, encode
 from greenroom.outbox import OutboxBalance
 from greenroom.predictions import Predictions
+from greenroom.redaction import Redactions
 from greenroom.reply import to_json
 from greenroom.rows import RowSource
 from greenroom.served_model import ServedModel
@@ -32,6 +33,7 @@ __all__ = ["UNKNOWN", "Asked", "Asker", "Call", "PredictionLog", "WhenFull"]
 WhenFull: TypeAlias = Literal["refuse", "serve"]
 """What becomes of a prediction that the log has no room for."""
 
+_NOTHING_REDACTED: Final = Redactions()
 _OF_NO_VERSION: Final = -1
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=to_json).encode
@@ -94,6 +96,7 @@ class _Known(NamedTuple):
     outputs: tuple[str, ...]
     number: int
     to_mlflow: bool
+    redacted: Callable[[RowSource], bytes] | None
     frame: Callable[[], bytes]
 
 
@@ -111,6 +114,8 @@ class PredictionLog:
     unlogged : mapping of str to callable
         Counts predictions that are not noted: those that are ``served`` all the same, and those
         that are ``refused``.
+    redactions : Redactions
+        What of requests is not kept.
     """
 
     def __init__(
@@ -120,11 +125,13 @@ class PredictionLog:
         when_full: WhenFull,
         to_mlflow: Collection[str],
         unlogged: Mapping[str, Callable[[float], None]],
+        redactions: Redactions = _NOTHING_REDACTED,
     ) -> None:
         self._spooler: Final = spooler
         self._when_full: Final = when_full
         self._to_mlflow: Final = to_mlflow
         self._unlogged: Final = unlogged
+        self._redactions: Final = redactions
         self._lock: Final = threading.Lock()
         self._process: Final = uuid4().hex[:12]
         self._versions: dict[int, _Known] = {}
@@ -173,7 +180,10 @@ class PredictionLog:
         expands = served.runtime is not None and served.runtime.expands
         for rows, began_s, asker in asked:
             end = len(ids) if expands else first + rows.n_rows
-            body, form = (asker.body, "body") if asker.body else (_columns(rows), "columns")
+            if known.redacted is not None:
+                body, form = known.redacted(rows), "redacted"
+            else:
+                body, form = (asker.body, "body") if asker.body else (_columns(rows), "columns")
             requests.append(
                 Request(
                     ids if len(asked) == 1 else ids[first:end],  # type: ignore[arg-type]
@@ -243,15 +253,23 @@ class PredictionLog:
     def _new(self, served: ServedModel, predictions: Predictions) -> _Known:
         """Give a version a number, under which its answers stand."""
         self._n_versions += 1
+        described = _described(served, predictions)
+        redaction = self._redactions.of(described.model, described.columns)
         version = msgspec.structs.replace(
-            _described(served, predictions),
+            described,
+            columns=redaction.columns if redaction is not None else described.columns,
             number=self._n_versions,
             process=self._process,
             to_mlflow=served.deployment.model in self._to_mlflow,
         )
         frame = encode(version)
         known = _Known(
-            served.deployment, version.outputs, version.number, version.to_mlflow, lambda: frame
+            served.deployment,
+            version.outputs,
+            version.number,
+            version.to_mlflow,
+            redaction.body if redaction is not None else None,
+            lambda: frame,
         )
         self._versions[id(served.deployment)] = known
         return known

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from greenroom.generation import Deployment, Generation
-from greenroom.inference import Engine, LoadedGeneration, OnLoad
+from greenroom.inference import Check, Engine, LoadedGeneration, OnLoad
 from greenroom.memory import Recency, give_back_memory
 from greenroom.proving import Load
 from greenroom.runtime import load_runtime
@@ -38,6 +38,8 @@ class BoundedEngine(Engine):
         ``directory, declared columns -> Runtime``.
     on_load : callable, optional
         Told which version was loaded, and in how many seconds.
+    check : callable, optional
+        Called with each version before it may answer; raises where it must not.
     max_loaded : int
         At least 1.
     """
@@ -47,10 +49,11 @@ class BoundedEngine(Engine):
         committed: Callable[[], int],
         load: Load = load_runtime,
         on_load: OnLoad = lambda *_: None,
+        check: Check = lambda _: None,
         *,
         max_loaded: int,
     ) -> None:
-        super().__init__(committed, load, on_load)
+        super().__init__(committed, load, on_load, check)
         self._max_loaded = max_loaded
 
     @property

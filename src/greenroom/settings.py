@@ -19,12 +19,16 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is deployed under a model's route: another registered name, another selector.
 
     With a ``fallback_path`` training keeps its version in that file too, which a server answers
-    with where the registry and the model store can give it none.
+    with where the registry and the model store can give it none. The columns that ``log_`` settings
+    name are not kept in the prediction log as they were sent.
     """
 
     name: str = ""
     serve: str = ""
     fallback_path: str = ""
+    log_leave_out: tuple[str, ...] = ()
+    log_hash: tuple[str, ...] = ()
+    log_round: dict[str, Annotated[float, Meta(gt=0)]] = {}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +191,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_ship_interval_s: Annotated[
         Seconds, Meta(description="How long a prediction waits at most before it is shipped.")
     ] = 10.0
+    log_keep_days: Annotated[
+        int,
+        Meta(ge=0, description="How many days predictions are kept; `0`: for ever."),
+    ] = 0
+    log_hash_key: Annotated[
+        str,
+        Meta(
+            description="The key that the log hashes columns with, at least 16 bytes; better in a "
+            "file."
+        ),
+    ] = ""
+    log_hash_key_file: Annotated[
+        str, Meta(description="A file that holds this key; relative to `home`.")
+    ] = ""
     spool_fsync_ms: Annotated[
         float,
         Meta(
@@ -254,7 +272,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         dict[str, ModelSettings],
         Meta(
             description="By an app's model: the registered `name` and the selector (`serve`) that "
-            "are deployed, and its fallback file (`fallback_path`)."
+            "are deployed, its fallback file (`fallback_path`), and what of its requests the log "
+            "does not keep (`log_leave_out`, `log_hash`, `log_round`)."
         ),
     ] = {}
 

@@ -8,6 +8,7 @@ have left.
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import logging
 import os
@@ -15,6 +16,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +33,7 @@ from greenroom.spool import Spool
 
 if TYPE_CHECKING:
     from greenroom.log_tables import LogTables
+    from greenroom.log_upkeep import Step
 
 __all__ = ["SHIPPER_VARIABLE", "Shipper", "ShipperSetup", "main"]
 
@@ -39,6 +42,11 @@ _LOCK: Final = "shipper.lock"
 _LONGEST_PAUSE_S: Final = 60.0
 _SEND_GRACE_S: Final = 3.0
 """How long the server's end may wait for MLflow; what it does not take goes at the next start."""
+
+UPKEEP_S: Final = 3_600.0
+"""How often the tables are looked after."""
+
+_FIRST_UPKEEP_S: Final = 60.0
 
 
 class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +60,8 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
         Where the tables are.
     interval_s : float
         How long it pauses between two rounds.
+    keep_days : int
+        How many days rows are kept; 0: for ever.
     mlflow : MlflowSetup, optional
         Where predictions that their app has for MLflow go; without it they wait.
     control_fd : int
@@ -63,6 +73,7 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
     spool: str
     uri: str
     interval_s: float
+    keep_days: int = 0
     mlflow: MlflowSetup | None = None
     control_fd: int = -1
     counters_fd: int = -1
@@ -84,6 +95,8 @@ class Shipper:
         self._ending = False
         self._failures = 0
         self._sender: Final = self._built_sender()
+        self._steps: Iterator[Step] = iter(())
+        self._upkeep_at_s = time.monotonic() + _FIRST_UPKEEP_S
 
     def run(self) -> None:
         """Ship until the supervisor is gone."""
@@ -91,9 +104,14 @@ class Shipper:
             self._sender.start()
         while not self._ending:
             self._pause()
-            self.round()
+            if self.round() and not self._ending:
+                self.keep()
         if self._sender is not None:
             self._sender.stop(grace_s=_SEND_GRACE_S)
+
+    def close(self) -> None:
+        """Let others ship this spool."""
+        os.close(self._lock)
 
     def stop(self) -> None:
         """Ship once more and end."""
@@ -114,15 +132,51 @@ class Shipper:
             self._failures = 0
         return True
 
+    def keep(self) -> bool:
+        """Take one step of the tables' upkeep, where it is time; return whether one was taken.
+
+        That it fails is no reason not to ship: it is said, and left to the next turn.
+        """
+        try:
+            step = next(self._steps, None)
+            if step is None and time.monotonic() >= self._upkeep_at_s:
+                self._upkeep_at_s = time.monotonic() + UPKEEP_S
+                if "://" not in self._setup.uri and not Path(self._setup.uri).is_dir():
+                    return False  # nothing was ever shipped
+                self._steps = self._turn()
+                step = next(self._steps, None)
+            if step is None:
+                return False
+            with self._opened().changing() as alone:
+                if alone:
+                    step.do()
+        except (LogError, OSError) as error:
+            self._steps = iter(())
+            logging.getLogger(__name__).warning("the log's tables are kept later: %s", error)
+            return False
+        return True
+
+    def _turn(self) -> Iterator[Step]:
+        from greenroom.log_upkeep import upkeep
+
+        today = dt.datetime.now(dt.UTC).date()
+        return upkeep(self._opened(), keep_days=self._setup.keep_days, today=today)
+
     def _ship(self) -> None:
         self._spool.seal_leftovers()
         if any(segment.sealed for slot in self._spool.slots() for segment in slot.segments()):
-            # What writes tables is imported when there is something to write: 80 MB.
-            from greenroom.log_tables import LogTables
             from greenroom.shipping import ship_all
 
-            self._tables = self._tables or LogTables(self._setup.uri)
-            ship_all(self._spool, self._tables)
+            with self._opened().changing() as alone:
+                if alone:
+                    ship_all(self._spool, self._opened())
+
+    def _opened(self) -> LogTables:
+        # What writes tables is imported when there is something to write: 80 MB.
+        from greenroom.log_tables import LogTables
+
+        self._tables = self._tables or LogTables(self._setup.uri)
+        return self._tables
 
     def _pause(self) -> None:
         """Wait for the next round; longer while nothing can be shipped."""

@@ -23,8 +23,10 @@ from greenroom.features import features_digest
 from greenroom.fetching import fetch
 from greenroom.following import Follower
 from greenroom.generation import Deployment
+from greenroom.log_opening import SPOOL_FOLDER, build_redactions, log_address
 from greenroom.model_store import ModelStore
 from greenroom.progress import OnProgress, silent
+from greenroom.redaction import Redactions
 from greenroom.registered import ModelVersion
 from greenroom.registry import Registry
 from greenroom.schema import Column
@@ -37,13 +39,12 @@ if TYPE_CHECKING:
     from greenroom.instruments import WorkerInstruments
     from greenroom.prediction_log import PredictionLog
     from greenroom.registry_errands import RegistryErrands
+    from greenroom.served_model import ServedModel
     from greenroom.shipper_process import ShipperProcess
     from greenroom.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
 STORE_FOLDER: Final = "store"
-SPOOL_FOLDER: Final = "spool"
-LOG_FOLDER: Final = "log"
 ONLY_ROUTE: Final = "/predict"
 
 
@@ -137,6 +138,8 @@ def build_supervisor(
     from greenroom.jobs import train_command
     from greenroom.supervisor import Supervisor
 
+    if settings.log:
+        build_redactions(app, settings)  # what is wrong with them is said before anything starts
     return Supervisor(
         settings=settings,
         follower=follower,
@@ -180,14 +183,10 @@ def build_shipper(
         spool=str(Path(settings.home) / SPOOL_FOLDER),
         uri=log_address(settings),
         interval_s=settings.log_ship_interval_s,
+        keep_days=settings.log_keep_days,
         mlflow=mlflow_setup(settings, app),
     )
     return ShipperProcess(setup, on_event=on_event, on_log=on_log)
-
-
-def log_address(settings: Settings) -> str:
-    """Return where the tables of the prediction log are."""
-    return settings.log_uri or str(Path(settings.home) / LOG_FOLDER)
 
 
 def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:
@@ -295,11 +294,22 @@ def worker() -> ASGIApp:
     def on_load(deployment: Deployment, seconds: float) -> None:
         instruments.loaded(deployment.name, seconds)
 
-    log = _prediction_log(setup.settings, app, instruments) if setup.settings.log else None
+    logs = setup.settings.log
+    redactions = build_redactions(app, setup.settings) if logs else Redactions()
+
+    def check(served: ServedModel) -> None:
+        if served.runtime is not None:
+            redactions.check(served.deployment.model, tuple(served.runtime.schema))
+
+    log = _prediction_log(setup.settings, app, instruments, redactions) if logs else None
     committed = CommittedGeneration.attach(setup.committed_fd)
     max_loaded = setup.settings.max_loaded
-    bounded = BoundedEngine(committed, load, on_load, max_loaded=max_loaded) if max_loaded else None
-    engine = bounded or Engine(committed, load, on_load)
+    bounded = (
+        BoundedEngine(committed, load, on_load, check, max_loaded=max_loaded)
+        if max_loaded
+        else None
+    )
+    engine = bounded or Engine(committed, load, on_load, check)
     membership = Membership(engine, setup.control_fd)
     timeout_s = setup.settings.load_timeout_s
     first_use = (
@@ -321,7 +331,7 @@ def worker() -> ASGIApp:
 
 
 def _prediction_log(
-    settings: Settings, app: App | None, instruments: WorkerInstruments
+    settings: Settings, app: App | None, instruments: WorkerInstruments, redactions: Redactions
 ) -> PredictionLog:
     """Return what a worker notes its predictions in.
 
@@ -346,6 +356,7 @@ def _prediction_log(
         when_full=settings.log_when_full,
         to_mlflow=models_for_mlflow(settings, app),
         unlogged=instruments.unlogged,
+        redactions=redactions,
     )
 
 

@@ -19,6 +19,7 @@ import click
 from greenroom import __version__
 from greenroom.cli.compiling import compile_
 from greenroom.cli.lifecycle import history, promote, rollback
+from greenroom.cli.logged import forget, log
 from greenroom.cli.project import check, new
 from greenroom.cli.registration import register
 from greenroom.cli.reproducing import reproduce
@@ -58,6 +59,8 @@ for command in (
     restart,
     trace,
     score_log,
+    log,
+    forget,
     token,
 ):
     cli.add_command(command)

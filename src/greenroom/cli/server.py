@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from pathlib import Path
@@ -24,6 +25,9 @@ BEGIN_TIMEOUT_S: Final = 10.0
 """How long a server that was asked to restart its workers may take to begin."""
 
 _PAUSE_S: Final = 0.1
+UNLOGGED_LINE: Final = re.compile(
+    r'^greenroom_log_unlogged_predictions_total\{[^}]*verdict="(\w+)"[^}]*\} (\S+)', re.MULTILINE
+)
 
 app_argument = click.argument("app", default="")
 port_option = click.option("--port", type=int, default=None, help="The port that it listens on.")
@@ -67,13 +71,16 @@ def status(app: str, port: int | None, url: str, config: Path | None) -> None:
     """
     others: list[int] = []
     verify: ssl.SSLContext | bool = True
+    home: Path | None = None
     if not url:
         project = _project(app, config, port)
         settings = project.settings
+        home = Path(settings.home) if settings.log else None
         url = f"{settings.scheme}://{_reachable(settings.host)}:{settings.port}"
         verify = trusting(settings) if settings.ssl_certfile else True
         others = [one for one in running_ports(Path(settings.home)) if one != settings.port]
     _show(url.rstrip("/"), others, verify)
+    _show_log(home, url, verify)
 
 
 @click.command(short_help="Restart the workers without a gap.")
@@ -156,6 +163,41 @@ def _show(url: str, others: list[int], verify: ssl.SSLContext | bool) -> None:
         _print_health(msgspec.json.decode(pages["/health"], type=_Health))
     except msgspec.DecodeError:
         _print_ready(url, ready)
+
+
+def _show_log(home: Path | None, url: str, verify: ssl.SSLContext | bool) -> None:
+    """Print how many predictions are in the log, and how many wait or are not in it."""
+    from greenroom.log_opening import SPOOL_FOLDER
+    from greenroom.spool import Spool
+
+    if home is None or not (home / SPOOL_FOLDER).is_dir():
+        return
+    balance = Spool(home / SPOOL_FOLDER).balance()
+    unlogged = _unlogged(url.rstrip("/"), verify)
+    say(
+        f"log: {balance.accepted} predictions noted, {balance.written} written, "
+        f"{balance.waiting} waiting"
+        + "".join(f", {count:g} {verdict} unlogged" for verdict, count in unlogged if count)
+    )
+
+
+def _unlogged(url: str, verify: ssl.SSLContext | bool) -> list[tuple[str, float]]:
+    """Return how many predictions the log had no room for, as far as the server lets us ask."""
+    import httpx
+
+    try:
+        page = httpx.get(
+            f"{url}/metrics",
+            timeout=ANSWER_TIMEOUT_S,
+            trust_env=not is_loopback(httpx.URL(url).host),
+            verify=verify,
+        )
+    except httpx.HTTPError:
+        return []
+    return [
+        (verdict, float(count))
+        for verdict, count in UNLOGGED_LINE.findall(page.text if page.status_code == 200 else "")
+    ]
 
 
 def _advice(others: list[int]) -> str:

@@ -1,0 +1,1 @@
+"""How long it takes to read a day of a large prediction log."""

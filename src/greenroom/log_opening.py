@@ -1,0 +1,81 @@
+"""Where the prediction log of a server is, and what of requests it does not keep, as settings say.
+
+What notes and ships predictions is built in :mod:`greenroom.wiring`, with the servers; what reads
+them in :mod:`greenroom.log_wiring`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from greenroom.app import App
+from greenroom.errors import SettingsError
+from greenroom.redaction import Redactions, redactions_of
+from greenroom.settings import Settings
+
+if TYPE_CHECKING:
+    from greenroom.log_tables import LogTables
+    from greenroom.spool import Spool
+
+__all__ = [
+    "build_log_tables",
+    "build_redactions",
+    "find_spool",
+    "log_address",
+    "registered_names",
+]
+
+SPOOL_FOLDER: Final = "spool"
+LOG_FOLDER: Final = "log"
+
+
+def log_address(settings: Settings) -> str:
+    """Return where the tables of the prediction log are."""
+    return settings.log_uri or str(Path(settings.home) / LOG_FOLDER)
+
+
+def build_log_tables(settings: Settings) -> LogTables:
+    """Return the tables of the log; nothing is asked of them yet."""
+    from greenroom.log_tables import LogTables
+
+    return LogTables(log_address(settings))
+
+
+def find_spool(settings: Settings) -> Spool | None:
+    """Return the spool in the home folder; None where no server has made one."""
+    from greenroom.spool import Spool
+
+    folder = Path(settings.home) / SPOOL_FOLDER
+    return Spool(folder) if folder.is_dir() else None
+
+
+def build_redactions(app: App | None, settings: Settings) -> Redactions:
+    """Return what of requests is not kept: what the app's models say, and what settings add.
+
+    Raises
+    ------
+    SettingsError
+        When settings name columns that a model of the app does not have, or there is no key.
+    """
+    models = app.models if app else ()
+    redactions = redactions_of(settings, {model.name: model.privacy for model in models})
+    problems = [
+        f"models.{model.name}: {problem}"
+        for model in models
+        for problem in redactions.problems(model.name, model.request_schema.columns)
+    ]
+    if problems:
+        raise SettingsError(
+            f"the log's rules on columns: {'; '.join(problems)}",
+            advice="correct log_leave_out, log_hash and log_round",
+        )
+    return redactions
+
+
+def registered_names(app: App | None, settings: Settings) -> list[str]:
+    """Return the registered names that an app's models, or settings, deploy."""
+    named = [model.name for model in app.models] if app else list(settings.models)
+    return [
+        settings.models[name].name or name if name in settings.models else name for name in named
+    ]

@@ -1,0 +1,136 @@
+"""``greenroom log`` and ``forget`` on the command line, without a server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from greenroom.cli import main
+from greenroom.errors import LogError
+from greenroom.log_export import instant
+from greenroom.log_tables import LogTables
+from greenroom.prediction_id import new_prediction_ids
+from greenroom.redaction import hashed
+from greenroom.schema import Column
+from greenroom.shipping import ship_all
+from test_forgetting import COLUMNS, KEY, row
+from test_log_reading import NOON, NOON_US
+from test_shipping import answers, request, rows_of, spooled, version
+
+
+def call(capsysbinary, *words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    out, err = capsysbinary.readouterr()
+    return ended.value.code, out.decode(), err.decode()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder without an app, whose log has two shipped predictions and one that waits."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".greenroom"
+    ids = new_prediction_ids(3)
+    of = version(columns=COLUMNS)
+    tables = LogTables(str(folder / "log"))
+    shipped = [
+        (of, answers(request(row("eve"), ids[:1]))),
+        (of, answers(request(row("ann"), ids[1:2]), at_us=NOON_US + 3_600_000_000)),
+    ]
+    ship_all(spooled(folder, *shipped), tables)
+    waiting = answers(request(row("bob"), ids[2:]), at_us=NOON_US + 7_200_000_000)
+    spooled(folder, (of, waiting))
+    return folder, ids, tables
+
+
+def test_a_table_shows_what_is_shipped_and_what_waits(home, capsysbinary):
+    status, out, _ = call(capsysbinary, "log", "m")
+    assert status == 0
+    assert [out.count(f" {hour}:00:00.000 ") for hour in (12, 13, 14)] == [1, 1, 1]
+    assert "0.75" in out
+    assert "3 predictions" in out
+
+
+def test_csv_json_and_parquet_hold_the_same_predictions(home, capsysbinary, tmp_path):
+    _, ids, _ = home
+    status, out, _ = call(capsysbinary, "log", "m", "--csv")
+    assert status == 0
+    listed = list(csv.DictReader(io.StringIO(out)))
+    assert [one["prediction_id"] for one in listed] == ids
+    assert listed[0]["probabilities"] == "[0.25,0.75]"
+    _, out, _ = call(capsysbinary, "log", "m", "--json", "--limit", "2")
+    assert [json.loads(line)["customer"] for line in out.splitlines()] == ["ann", "bob"]
+    status, _, err = call(capsysbinary, "log", "--out", "found.parquet")
+    assert (status, "3 predictions are in found.parquet" in err) == (0, True)
+    assert pq.read_table(tmp_path / "found.parquet")["prediction_id"].to_pylist() == ids
+
+
+def test_a_window_and_columns_are_chosen(home, capsysbinary):
+    options = ("--since", "2026-11-21T13:00", "--until", "2026-11-21T14:00:00Z")
+    _, out, _ = call(capsysbinary, "log", "m", *options, "--columns", "customer,age", "--csv")
+    assert out.splitlines() == ['"customer","age"', '"ann",40']
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("log", "x"), "the log has no prediction of 'x'"),
+        (("log", "m", "--since", "soon"), "'soon' is no time; write 90s, 30m, 1h"),
+        (("log", "m", "--out", "found.txt"), "add --csv, --parquet or --json"),
+        (("log", "m", "--columns", "nobody"), "have no column 'nobody'"),
+        (("forget", "m"), "give either --subject COLUMN=VALUE or --where"),
+        (("forget", "m", "--subject", "eve"), "write --subject customer_id=42"),
+    ],
+)
+def test_what_cannot_be_done_is_said_on_one_line(home, capsysbinary, words, said):
+    status, _, err = call(capsysbinary, *words)
+    assert status == 1
+    assert said in " ".join(err.split())
+
+
+def test_a_time_is_how_long_ago_or_a_date():
+    assert (NOON - instant("90s", NOON)).total_seconds() == 90
+    assert (NOON - instant("1.5h", NOON)).total_seconds() == 5_400
+    assert instant("2026-11-21T14:00+02:00", NOON) == NOON
+    with pytest.raises(LogError):
+        instant("99999999999w", NOON)
+
+
+def test_forgetting_counts_deletes_and_records_without_the_value(home, capsysbinary):
+    folder, _, tables = home
+    words = ("forget", "m", "--where", "customer = 'bob' AND age > 30")
+    status, out, _ = call(capsysbinary, *words, "--dry-run")
+    assert (status, out.startswith("m: 1 predictions would be deleted")) == (0, True)
+    assert not (folder / "forgotten.jsonl").exists()
+    status, out, _ = call(capsysbinary, *words)
+    assert (status, out.startswith("m: 1 predictions deleted")) == (0, True)
+    assert sorted(one["customer"] for one in rows_of(tables)) == ["ann", "eve"]
+    record = json.loads((folder / "forgotten.jsonl").read_text())
+    assert (record["model"], record["condition"], record["n_rows"]) == (
+        "m",
+        "customer = ? AND age > ?",
+        1,
+    )
+    assert record["who"]
+
+
+def test_of_a_hashed_column_the_person_is_named_as_the_client_did(
+    tmp_path, monkeypatch, capsysbinary
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_bytes(KEY)
+    monkeypatch.setenv("GREENROOM_LOG_HASH_KEY_FILE", str(tmp_path / "key"))
+    of = version(columns=(Column("customer", "string"),))
+    kept = request([{"customer": hashed(KEY, "eve")}], new_prediction_ids(1), form="redacted")
+    ship_all(
+        spooled(tmp_path, (of, answers(kept))), LogTables(str(tmp_path / ".greenroom" / "log"))
+    )
+    _, out, _ = call(capsysbinary, "forget", "m", "--subject", "customer=eve")
+    assert out.startswith("m: 1 predictions deleted")
+    record = (tmp_path / ".greenroom" / "forgotten.jsonl").read_text()
+    assert '"customer = ?"' in record
+    assert "eve" not in record
