@@ -24,6 +24,17 @@ DOCUMENTED_MLFLOW = (
     "mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --default-artifact-root ./mlruns "
     "--host 0.0.0.0 --port 5000"
 )
+ROW = {
+    "longitude": -122.23,
+    "latitude": 37.88,
+    "housing_median_age": 41.0,
+    "total_rooms": 880.0,
+    "total_bedrooms": 129.0,
+    "population": 322.0,
+    "households": 126.0,
+    "median_income": 8.3252,
+    "ocean_proximity": "NEAR BAY",
+}
 CHECKS = (
     "MLflow Initialization",
     "Model Registry",
@@ -70,6 +81,30 @@ class Machine:
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
+
+    def predict(self, times: int) -> None:
+        """Ask for predictions; each says that it is on its way to MLflow."""
+        for _ in range(times):
+            answer = httpx.post(f"{self.api}/api/predict", json=ROW, timeout=30.0).json()
+            assert answer["mlflow_logged"] is True, answer
+
+    def metric(self, name: str) -> float:
+        text = httpx.get(f"{self.api}/metrics", timeout=30.0).text
+        return sum(float(line.split()[1]) for line in text.splitlines() if line.split()[0] == name)
+
+    def batches(self) -> list[str]:
+        """Return the files of the documented experiment's runs in MLflow."""
+        api = f"{self.mlflow}/api/2.0/mlflow"
+        found = httpx.get(
+            f"{api}/experiments/get-by-name", params={"experiment_name": "california_housing_api"}
+        ).json()["experiment"]
+        body = {"experiment_ids": [found["experiment_id"]]}
+        runs = httpx.post(f"{api}/runs/search", json=body).json()["runs"]
+        files = []
+        for run in runs:
+            about = {"run_id": run["info"]["run_id"], "path": "predictions"}
+            files += httpx.get(f"{api}/artifacts/list", params=about).json().get("files", [])
+        return [file["path"] for file in files]
 
     @contextmanager
     def running(self, command: str, answers: str, *, folder: Path | None = None) -> Iterator[None]:
@@ -136,6 +171,14 @@ def test_the_documents_way_from_an_empty_folder_to_its_six_checks(machine: Machi
             assert httpx.post(reload, json={"force_mlflow": True}, timeout=60.0).is_success
             output = machine.run("python test_mlflow_integration.py")
             assert output.splitlines() == [f"✅ {name}" for name in CHECKS]
+            machine.predict(25)
+            wait_for(
+                lambda: machine.metric("housing_api_mlflow_batch_logs_total") >= 2,
+                "batches of ten are in MLflow",
+                within_s=120.0,
+            )
+            assert machine.metric("housing_api_predictions_logged_total") >= 25
+            assert machine.batches(), "a run of the documented experiment has no batch's file"
 
 
 def test_an_api_whose_mlflow_is_gone_answers_with_what_it_had_and_the_checks_say_so(

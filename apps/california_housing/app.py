@@ -264,6 +264,7 @@ app = App(
             route="/api/predict",
             reply=REPLY,
             promote="by hand",
+            mlflow_log="batch",
         ),
     ),
     routes=(
