@@ -229,7 +229,11 @@ def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, 
     worker.loaded("credit", 0.2)
     supervisor.swapped("commit", 0.3)
     given = {}
-    exposition = exposed(supervisor, balance=lambda: Balance(5, 3, 2))
+    exposition = exposed(
+        supervisor,
+        balance=lambda: Balance(5, 3, 2),
+        outbox=lambda: OutboxBalance(1, 10, 2, 3, 4),
+    )
     for family in parse_text(exposition.write()[0].decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         (labels,) = {frozenset(sample.labels) - {"le"} for sample in family.samples}

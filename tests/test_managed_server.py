@@ -24,6 +24,8 @@ from greenroom import (
     App, Column, Gate, Management, Model, Route, SettingsFile, classification
 )
 
+pytestmark = pytest.mark.slow
+
 
 def model_info(status):
     (model,) = status.models

@@ -28,6 +28,8 @@ from greenroom.mlflow_sending import Sending
 from greenroom.outbox import Outbox, OutboxBalance
 from greenroom.spool import Spool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rest(mlflow_server):

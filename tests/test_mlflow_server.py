@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app_versions import APPS, app_version
 from fake_mlflow import fake_mlflow
@@ -15,6 +16,8 @@ from greenroom.examples import example_request
 from real_server import deployed, served
 from scraped import single
 from waiting import wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def shipper_of(home: Path) -> int:

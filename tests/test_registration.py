@@ -29,6 +29,8 @@ from greenroom.selector import Selector
 from greenroom.task import TASKS
 from mlflow_versions import files_in
 
+pytestmark = pytest.mark.slow
+
 NAME = "sample"
 PRODUCTION = Selector.parse("Production")
 SIGNATURE = """

@@ -23,6 +23,8 @@ from greenroom.version_files import directory_digest
 from real_server import following
 from waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 NAME = "m"
 EARLIER = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 

@@ -19,6 +19,8 @@ PRODUCTION = Selector.parse("Production")
 APP = """
 from greenroom import App, Column, Gate, Model, Split, regression
 
+pytestmark = pytest.mark.slow
+
 
 def candidates(seed):
     from sklearn.linear_model import Ridge

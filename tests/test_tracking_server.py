@@ -127,7 +127,9 @@ def test_a_server_that_never_answers_is_given_up_and_ended(
     )
     with pytest.raises(ProcessError, match=r"did not answer within 1\.2 s: hm"):
         server.ensure()
-    assert told == ["MLflow is starting: 0 s", "MLflow is starting: 1 s"]
+    # A busy machine may not come by in each second.
+    assert told[0] == "MLflow is starting: 0 s"
+    assert set(told) <= {"MLflow is starting: 0 s", "MLflow is starting: 1 s"}
     group = server._group
     assert processes.group_members(group)
     server.stop(grace_s=5)

@@ -118,7 +118,11 @@ class JobStore:
 
     def forget_old(self) -> None:
         """Remove all but the last jobs."""
+        # Jobs of one second are told apart by chance: the one that runs may stand among the old.
+        running = self.running()
         for job_id in self._ids()[KEPT_JOBS:]:
+            if running is not None and job_id == running.id:
+                continue
             shutil.rmtree(self.folder(job_id), ignore_errors=True)
 
     def last_line(self, job_id: str) -> str:
