@@ -18,7 +18,7 @@ from waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("src", "deploy", "pyproject.toml", "README.md", "LICENSE", ".dockerignore")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", ".greenroom", "mlflow", "models", "*.csv", ".env")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".greenroom", "mlflow", "mlruns", "*.csv", ".env")
 MLFLOW = "http://localhost:5000"
 API = "http://localhost:8000"
 STARTED_WITHIN_S = 400.0
@@ -74,17 +74,26 @@ class Stack:
         wait_for(healthy, f"{service} is healthy", within_s=STARTED_WITHIN_S)
 
 
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Name what is not copied: data and state, and models that were trained here.
+
+    An app may have code in a folder called so, too.
+    """
+    trained = "models" in names and not any(Path(folder, "models").glob("*.py"))
+    return LEFT_OUT(folder, names) | ({"models"} if trained else set())
+
+
 @contextmanager
 def stack(app: str, folder: Path, **environment: str) -> Iterator[Stack]:
     """Copy an app and what builds its image; when the block ends nothing of it is left."""
     for name in COPIED:
         source, target = ROOT / name, folder / name
         if source.is_dir():
-            shutil.copytree(source, target, ignore=LEFT_OUT)
+            shutil.copytree(source, target, ignore=_left_out)
         else:
             shutil.copy2(source, target)
     place = folder / "apps" / app
-    shutil.copytree(ROOT / "apps" / app, place, ignore=LEFT_OUT)
+    shutil.copytree(ROOT / "apps" / app, place, ignore=_left_out)
     made = Stack(place, f"greenroom-test-{app.replace('_', '-')}", environment)
     everything = "docker compose --profile '*' down -v --remove-orphans -t 5"
     made.run(everything)
