@@ -111,7 +111,8 @@ def test_every_answer_is_one_that_the_document_describes(name, tmp_path):
         app_folder = APPS / name
         model = load_app(app_folder).model().name
         app_version(name, directory)
-    with served(deployed(directory, model), app_folder=app_folder) as url:
+    kept = {"log": True, "home": tmp_path / "home"}
+    with served(deployed(directory, model), app_folder=app_folder, **kept) as url:
         tried, problems = found_by_schemathesis(url)
     assert not problems, "\n\n".join(problems)
     assert {"POST /predict", "POST /invocations", "GET /model/info", "POST /model/reload"} <= tried
@@ -127,6 +128,8 @@ def test_every_answer_of_management_routes_is_one_that_the_document_describes(tm
         deployed(tmp_path / "1"),
         app_folder=tmp_path,
         registry_errands=RegistryErrands(registry, ()),
+        log=True,
+        home=tmp_path / "home",
     ) as url:
         tried, problems = found_by_schemathesis(url)
     assert not problems, "\n\n".join(problems)

@@ -19,12 +19,12 @@ from greenroom.registry import Registry
 from mlflow_versions import files_in, register_files
 from waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 APP_FILE = """
 from greenroom import (
     App, Column, Gate, Management, Model, Route, SettingsFile, classification
 )
-
-pytestmark = pytest.mark.slow
 
 
 def model_info(status):

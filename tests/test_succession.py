@@ -16,10 +16,10 @@ from greenroom.settings_sources import load_settings
 from greenroom.task import regression
 
 PRODUCTION = Selector.parse("Production")
+pytestmark = pytest.mark.slow
+
 APP = """
 from greenroom import App, Column, Gate, Model, Split, regression
-
-pytestmark = pytest.mark.slow
 
 
 def candidates(seed):

@@ -69,6 +69,7 @@ _ITEM: Final[dict[str, Any]] = {
         _AT: {
             "type": ["string", "null"],
             "format": "date-time",
+            "pattern": "^(19[7-9]|2[0-9])[0-9]",
             "description": "When that was seen; UTC where it names no offset.",
         },
     },
