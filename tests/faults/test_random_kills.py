@@ -113,6 +113,7 @@ def test_every_id_that_a_client_got_is_in_the_table_once_whatever_was_killed(on)
         wait_for(lambda: "2" in callers.versions, "version 2 answers", within_s=60)
         seen = len(callers.ids)
         wait_for(lambda: len(callers.ids) > seen + 100, "it still answers", within_s=60)
+    _shipped(on)
     on.stop()
     found = Counter(row["prediction_id"] for row in on.rows())
     received = Counter(callers.ids)
@@ -137,6 +138,11 @@ def test_every_id_that_a_client_got_is_in_the_table_once_whatever_was_killed(on)
     assert [at for at, _ in callers.unanswered if not _explained(at, killed)] == []
 
 
+def _shipped(on) -> None:
+    """Wait until nothing waits: a server that stops leaves to the next what takes it too long."""
+    wait_for(lambda: on.spool().balance().waiting == 0, "all is shipped", within_s=180)
+
+
 def _explained(at: float, killed: list[tuple[str, float, float]]) -> bool:
     return any(
         began <= at <= ended + AFTERWARDS_S
@@ -153,6 +159,7 @@ def test_a_frame_that_was_cut_off_is_left_out_and_all_before_it_is_kept(on):
         on.kill_everything()
     _tear_last_frames(on.home / "spool")
     on.start()
+    _shipped(on)
     on.stop()
     found = Counter(row["prediction_id"] for row in on.rows())
     assert set(callers.ids) <= set(found)
