@@ -38,6 +38,7 @@ status an error becomes is decided in :mod:`greenroom.serving` alone.
     │   ├── SpoolFull           there is no room for another prediction
     │   ├── SpoolCorrupt        a file of it is not what it should be
     │   └── LogUnavailable      its tables cannot be reached
+    ├── MonitoringError         there is nothing to compare, or what was found cannot be read
     └── ProcessError            a child process, a port or a folder stands in the way
 """
 
@@ -57,6 +58,7 @@ __all__ = [
     "GreenroomError",
     "LogError",
     "LogUnavailable",
+    "MonitoringError",
     "NotAllowed",
     "NotAuthenticated",
     "NotConvertible",
@@ -310,6 +312,10 @@ class SpoolCorrupt(LogError):
 
 class LogUnavailable(LogError):
     """The tables of the prediction log cannot be reached, read or written."""
+
+
+class MonitoringError(GreenroomError):
+    """There is nothing to compare, or what monitoring found cannot be read."""
 
 
 class ProcessError(GreenroomError):
