@@ -9,10 +9,10 @@ from sklearn.dummy import DummyClassifier
 
 import builders
 from greenroom.app_loading import load_app
-from greenroom.compiled import compile_version
-from greenroom.examples import typical_values
-from greenroom.features import load_features
-from greenroom.frames import to_frame
+from greenroom.compiler.compiled import compile_version
+from greenroom.data.examples import typical_values
+from greenroom.data.features import load_features
+from greenroom.data.frames import to_frame
 from greenroom.schema import Column, Schema
 from greenroom.task import classification
 

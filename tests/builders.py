@@ -14,11 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from greenroom.evidence import write_reference
-from greenroom.features import features_digest, load_features
-from greenroom.frames import to_frame
+from greenroom.data.features import features_digest, load_features
+from greenroom.data.frames import to_frame
+from greenroom.evaluation.evidence import write_reference
 from greenroom.gate import Gate
-from greenroom.manifest import (
+from greenroom.schema import Column
+from greenroom.split import Split
+from greenroom.task import TASKS
+from greenroom.versions.manifest import (
     FEATURES_FILE,
     REFERENCE_FILE,
     Code,
@@ -27,9 +30,6 @@ from greenroom.manifest import (
     Manifest,
     write_manifest,
 )
-from greenroom.schema import Column
-from greenroom.split import Split
-from greenroom.task import TASKS
 
 COLUMNS = (Column("a", minimum=-10, maximum=10), Column("b", "integer", minimum=0, maximum=9))
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from greenroom.artifacts import RemoteFile
 from greenroom.errors import NotInRegistry
-from greenroom.registered import ModelVersion, RegisteredModel
-from greenroom.registry import Selection
+from greenroom.registry.artifacts import RemoteFile
+from greenroom.registry.registered import ModelVersion, RegisteredModel
+from greenroom.registry.registry import Selection
 from greenroom.selector import Selector
 
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import httpx
 
 from greenroom.app_loading import load_app
-from greenroom.generation import Deployment
+from greenroom.inference.generation import Deployment
+from greenroom.log.shipper_process import ShipperProcess
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
-from greenroom.shipper_process import ShipperProcess
 from greenroom.status import RegistryStatus, VersionStatus
-from greenroom.supervisor import Supervisor
+from greenroom.supervision.supervisor import Supervisor
 from greenroom.wiring import build_shipper
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py")))

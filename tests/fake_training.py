@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from greenroom.errors import DataMissing
-from greenroom.training_report import ReportFile, TrainedModel
+from greenroom.training.training_report import ReportFile, TrainedModel
 
 options = dict(word[2:].partition("=")[::2] for word in sys.argv[1:] if word.startswith("--"))
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
 from greenroom.errands import ListModels
 from greenroom.errors import GreenroomError, VersionUnloadable
-from greenroom.generation import Generation
-from greenroom.membership import Membership
+from greenroom.http.membership import Membership
+from greenroom.inference.generation import Generation
 from greenroom.worker import main
 
 

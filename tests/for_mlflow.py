@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from greenroom.log_records import Answers, Request, Version, encode
-from greenroom.log_tables import LogTables
-from greenroom.mlflow_planning import Plan, Planner
-from greenroom.mlflow_rest import MlflowRest
-from greenroom.mlflow_runs import MlflowRuns
-from greenroom.mlflow_sending import Sending
-from greenroom.outbox import Outbox
+from greenroom.log.log_records import Answers, Request, Version, encode
+from greenroom.log.log_tables import LogTables
+from greenroom.log.mlflow_planning import Plan, Planner
+from greenroom.log.mlflow_runs import MlflowRuns
+from greenroom.log.mlflow_sending import Sending
+from greenroom.log.outbox import Outbox
+from greenroom.log.shipping import ship_all
+from greenroom.log.spool import Spool
+from greenroom.log.spooling import Spooler
 from greenroom.prediction_id import new_prediction_ids
+from greenroom.registry.mlflow_rest import MlflowRest
 from greenroom.schema import Column
-from greenroom.shipping import ship_all
-from greenroom.spool import Spool
-from greenroom.spooling import Spooler
 
 NOON_US = 1_795_262_400_000_000  # 2026-11-21 12:00:00 UTC
 SECOND_US = 1_000_000

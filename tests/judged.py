@@ -13,10 +13,16 @@ import numpy as np
 import pytest
 
 from fake_registry import FakeRegistry, Killed
-from greenroom import moving
-from greenroom.evidence import HoldOut, write_holdout
+from greenroom.evaluation.evidence import HoldOut, write_holdout
+from greenroom.evaluation.metrics import Predictions
 from greenroom.gate import Gate
-from greenroom.manifest import (
+from greenroom.promotion import moving
+from greenroom.promotion.promotion import Promotion, promote, rollback
+from greenroom.schema import Column
+from greenroom.selector import Selector
+from greenroom.split import Split
+from greenroom.task import classification
+from greenroom.versions.manifest import (
     HOLDOUT_FILE,
     MANIFEST_FILE,
     Code,
@@ -25,12 +31,6 @@ from greenroom.manifest import (
     Manifest,
     write_manifest,
 )
-from greenroom.metrics import Predictions
-from greenroom.promotion import Promotion, promote, rollback
-from greenroom.schema import Column
-from greenroom.selector import Selector
-from greenroom.split import Split
-from greenroom.task import classification
 
 PRODUCTION = Selector.parse("Production")
 CHAMPION = Selector.parse("@champion")

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import uvicorn
 
-from greenroom.connection import Connection
 from greenroom.draining import DrainingServer
+from greenroom.http.connection import Connection
 from greenroom.schema import Schema
 from servers import COLUMNS, GOOD, FakeRuntime, FakeServer, served
 from waiting import wait_for

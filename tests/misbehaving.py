@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 
 Answer = tuple[int, dict[str, str], bytes]
 

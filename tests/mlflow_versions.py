@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from greenroom.registry import ModelVersion, Registry
+from greenroom.registry.registry import ModelVersion, Registry
 
 
 def log_files(uri: str, files: Mapping[str, bytes]) -> str:

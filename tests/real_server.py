@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fake_server import FakeFollower, FakePoll, Server, serving
-from greenroom.generation import Deployment
+from greenroom.inference.generation import Deployment
 from greenroom.status import VersionStatus
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.worker_process import COMMAND
 
 
 def deployed(directory: Path, model: str = "m", *, route: str = "/predict", number: str = "1"):

@@ -13,21 +13,21 @@ import numpy as np
 
 from greenroom import __version__
 from greenroom.errors import NotServing
+from greenroom.evaluation.predictions import Predictions
 from greenroom.gate import Gate
-from greenroom.generation import Deployment
-from greenroom.inference import LoadedGeneration
+from greenroom.http.serving import build_asgi
+from greenroom.inference.generation import Deployment
+from greenroom.inference.inference import LoadedGeneration
+from greenroom.inference.served_model import ServedModel
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments
-from greenroom.manifest import Code, Data, Environment, Manifest
-from greenroom.predictions import Predictions
-from greenroom.reply import ReplyType
-from greenroom.request import RequestType
+from greenroom.payloads.reply import ReplyType
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
-from greenroom.served_model import ServedModel
-from greenroom.serving import build_asgi
 from greenroom.settings import Settings
 from greenroom.split import Split
 from greenroom.status import RegistryStatus, Status, VersionStatus
 from greenroom.task import Task, classification, classification_outputs
+from greenroom.versions.manifest import Code, Data, Environment, Manifest
 from greenroom.vitals import Vitals
 
 COLUMNS = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-import greenroom.access_log
-from greenroom.access_log import AccessLog
-from greenroom.visits import Visit
+import greenroom.http.access_log
+from greenroom.http.access_log import AccessLog
+from greenroom.http.visits import Visit
 
 
 class Turn:

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from greenroom.admission import Admission
+from greenroom.access.tokens import TokensFile
 from greenroom.errors import NotAuthenticated, TooBusy
+from greenroom.http.admission import Admission
 from greenroom.settings import Settings
-from greenroom.tokens import TokensFile
 from live_server import BODY, Client, Slow, post, running
 from servers import FakeServer, served
 from waiting import wait_for

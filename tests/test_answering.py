@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from greenroom.answering import LARGE_BODY_BYTES, Answering
-from greenroom.array_rows import ArrayRows
 from greenroom.errors import RequestInvalid
-from greenroom.prediction_log import Asker
+from greenroom.http.answering import LARGE_BODY_BYTES, Answering
+from greenroom.inference.prediction_log import Asker
+from greenroom.protocols.array_rows import ArrayRows
 from greenroom.schema import Column, Schema
 from servers import COLUMNS, GOOD, FakeRuntime, served
 

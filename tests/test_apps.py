@@ -14,9 +14,9 @@ import pytest
 from greenroom.app import App
 from greenroom.app_loading import APP_FILE, find_app, load_app
 from greenroom.checking import check
+from greenroom.data.examples import example_request
 from greenroom.errors import RequestInvalid
-from greenroom.examples import example_request
-from greenroom.request import RequestType
+from greenroom.payloads.request import RequestType
 from greenroom.settings_sources import SETTINGS_FILE, load_settings
 
 ROOT = Path(__file__).parent.parent

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from greenroom.array_rows import ArrayRows
-from greenroom.request import RequestType
+from greenroom.payloads.request import RequestType
+from greenroom.protocols.array_rows import ArrayRows
 from greenroom.schema import Column, Schema
 
 NUMERIC = Schema((Column("a"), Column("b", nullable=True)))

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from greenroom.artifacts import list_files, safe_path, upload_file
 from greenroom.errors import NotInRegistry, RegistryError, RegistryUnavailable
-from greenroom.mlflow_rest import MlflowRest
-from greenroom.registry import ModelVersion, Registry, RemoteFile
+from greenroom.registry.artifacts import list_files, safe_path, upload_file
+from greenroom.registry.mlflow_rest import MlflowRest
+from greenroom.registry.registry import ModelVersion, Registry, RemoteFile
 from misbehaving import against, says, server
 from mlflow_versions import log_files, register_files
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from greenroom import Column, Gate, Model, anomaly, classification, regression
-from greenroom.baselines import judge_baselines
-from greenroom.dataset import load_dataset
-from greenroom.fitting import prepare
+from greenroom.training.baselines import judge_baselines
+from greenroom.training.dataset import load_dataset
+from greenroom.training.fitting import prepare
 
 
 def _model(task=regression, **more) -> Model:

@@ -12,10 +12,10 @@ import weakref
 import numpy as np
 import pytest
 
-from greenroom import batching
-from greenroom.batching import Batcher
-from greenroom.predictions import Predictions
-from greenroom.request import RequestType
+from greenroom.evaluation.predictions import Predictions
+from greenroom.inference import batching
+from greenroom.inference.batching import Batcher
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 
 NUMBERS = RequestType.compile(Schema((Column("a"),)))

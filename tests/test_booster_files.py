@@ -7,9 +7,9 @@ import pytest
 import xgboost
 
 from builders import write_mlmodel
-from greenroom.booster_files import booster_flavor, load_booster, names_features
+from greenroom.compiler.booster_files import booster_flavor, load_booster, names_features
 from greenroom.errors import VersionCorrupt, VersionUnloadable
-from greenroom.mlmodel import read_mlmodel
+from greenroom.versions.mlmodel import read_mlmodel
 
 FRAME = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0)[::-1]})
 CLASS = "xgboost.sklearn.XGBRegressor"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from greenroom.callers import Callers, require_tokens
+from greenroom.access.callers import Callers, require_tokens
+from greenroom.access.tokens import TokensFile, parse_development_token, secret_digest
 from greenroom.errors import NotAllowed, NotAuthenticated, SettingsError
 from greenroom.settings import Settings
-from greenroom.tokens import TokensFile, parse_development_token, secret_digest
 
 
 class Clock:
@@ -152,7 +152,7 @@ def test_the_file_is_looked_at_once_a_second_at_most(file, clock, callers, monke
     callers.authorise(header(secret), "predict")
     monkeypatch.setattr(TokensFile, "read", None)
     looks = []
-    monkeypatch.setattr("greenroom.callers._state", lambda path: looks.append(path) or ())
+    monkeypatch.setattr("greenroom.access.callers._state", lambda path: looks.append(path) or ())
     for _ in range(10):
         clock.at_s += 0.09
         callers.authorise(header(secret), "predict")

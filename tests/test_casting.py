@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.casting import cast_column, cast_labels
+from greenroom.data.casting import cast_column, cast_labels
 from greenroom.schema import Column
 
 

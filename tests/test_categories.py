@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PolynomialFeatures, StandardScaler
 
-from greenroom.categories import known_categories
+from greenroom.compiler.categories import known_categories
 
 FRAME = pd.DataFrame({"n": np.arange(12.0), "t": ["x", "y", None] * 4, "c": ["b", "a"] * 6})
 NAMES = ("n", "t", "c")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import misbehaving
-from greenroom.tokens import secret_digest
+from greenroom.access.tokens import secret_digest
 from sample_app import write_app
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from greenroom.cli import main
 from greenroom.errors import LogError
-from greenroom.log_export import instant
-from greenroom.log_tables import LogTables
+from greenroom.log.log_export import instant
+from greenroom.log.log_tables import LogTables
+from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.redaction import hashed
 from greenroom.schema import Column
-from greenroom.shipping import ship_all
 from test_forgetting import COLUMNS, KEY, row
 from test_log_reading import NOON, NOON_US
 from test_shipping import answers, request, rows_of, spooled, version

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from greenroom.selector import Selector
 from sample_app import write_app
 

@@ -11,10 +11,10 @@ import pytest
 
 import builders
 from fake_server import FakeFollower, Server, serving
-from greenroom.code_watch import CodeWatch, taken_up, watched_files
 from greenroom.errors import SettingsError
 from greenroom.settings import Settings
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.code_watch import CodeWatch, taken_up, watched_files
+from greenroom.supervision.worker_process import COMMAND
 from keep_alive import post, under_load
 
 VIEW = """
@@ -65,7 +65,7 @@ def test_code_and_settings_are_watched_and_data_logged_models_and_state_are_not(
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("greenroom.code_watch.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("greenroom.supervision.code_watch.LOOK_EVERY_S", 0.05)
 
 
 class Watched:

@@ -16,12 +16,12 @@ from sklearn.svm import SVC
 
 from builders import foreign, labels, numbers, version
 from greenroom.compilation import compile_registered
+from greenroom.data.frames import to_frame
 from greenroom.errors import NotConvertible, VersionUnloadable
-from greenroom.frames import to_frame
-from greenroom.manifest import REFERENCE_FILE
-from greenroom.model_store import ModelStore
-from greenroom.runtime import load_native, load_runtime
+from greenroom.inference.runtime import load_native, load_runtime
 from greenroom.schema import Column, Schema, matrix
+from greenroom.versions.manifest import REFERENCE_FILE
+from greenroom.versions.model_store import ModelStore
 from test_compiled import compiled_version
 from test_following import FakeRegistry
 
@@ -141,7 +141,7 @@ def test_what_does_not_compile_says_why_and_nothing_is_kept(
 def test_a_graph_that_is_not_proved_takes_what_was_kept_before_along(registry, store, monkeypatch):
     found = registered(registry, foreign, ESTIMATORS["logistic"], INPUTS)
     kept = compile_registered(registry, store, found).directory
-    monkeypatch.setattr("greenroom.parity.BOUND", -1.0)
+    monkeypatch.setattr("greenroom.compiler.parity.BOUND", -1.0)
     with pytest.raises(NotConvertible, match=r"model version 1 is not compiled: answers differ"):
         compile_registered(registry, store, found)
     assert not kept.exists()

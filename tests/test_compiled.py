@@ -14,13 +14,19 @@ from sklearn.linear_model import LinearRegression
 from sklearn.svm import SVC
 
 from builders import COLUMNS, classifier, foreign, labels, numbers, version
-from greenroom.compiled import CHECK_FILE, GRAPH_FILE, PARITY_FILE, compile_version, read_parity
+from greenroom.compiler.compiled import (
+    CHECK_FILE,
+    GRAPH_FILE,
+    PARITY_FILE,
+    compile_version,
+    read_parity,
+)
+from greenroom.data.features import features_digest
+from greenroom.data.frames import to_frame
 from greenroom.errors import VersionCorrupt, VersionUnloadable
-from greenroom.features import features_digest
-from greenroom.frames import to_frame
-from greenroom.generation import Deployment, Generation
-from greenroom.inference import Engine
-from greenroom.runtime import load_native, load_runtime
+from greenroom.inference.generation import Deployment, Generation
+from greenroom.inference.inference import Engine
+from greenroom.inference.runtime import load_native, load_runtime
 from greenroom.schema import matrix
 from greenroom.status import VersionStatus
 from greenroom.task import TASKS, classification
@@ -43,7 +49,7 @@ class Trap:
 
 def compiled_version(directory, *, estimator=None, task="classification", features="", rows=None):
     """Write a version as training does, with what compiling leaves in it."""
-    from greenroom.features import load_features
+    from greenroom.data.features import load_features
 
     rows = numbers() if rows is None else rows
     made = load_features(features).features(dict(rows)) if features else rows
@@ -213,7 +219,7 @@ def test_an_engine_answers_from_a_compiled_version(tmp_path):
 def test_a_worker_with_a_compiled_version_needs_neither_pandas_nor_scikit_learn(tmp_path):
     directory, _, _ = compiled_version(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from greenroom.runtime import load_runtime\n"
+        "import sys; from pathlib import Path; from greenroom.inference.runtime import load_runtime\n"
         f"runtime = load_runtime(Path({str(directory)!r})); runtime.warm()\n"
         "assert runtime.kind == 'compiled'\n"
         "heavy = {'pandas', 'sklearn', 'mlflow', 'onnx', 'pyarrow', 'scipy'} & sys.modules.keys()\n"

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from greenroom.errors import VersionCorrupt
-from greenroom.model_store import ModelStore
-from greenroom.version_files import directory_digest
+from greenroom.versions.model_store import ModelStore
+from greenroom.versions.version_files import directory_digest
 from test_model_store import add, fill
 
 

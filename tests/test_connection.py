@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from greenroom.serving import MAX_SHORT_BYTES
+from greenroom.http.serving import MAX_SHORT_BYTES
 from greenroom.settings import Settings
 from live_server import BODY, Client, Slow, post, running, serving
 from servers import GOOD, FakeServer, served

@@ -21,7 +21,7 @@ from greenroom.control import (
 )
 from greenroom.errands import Reload
 from greenroom.errors import ProcessError
-from greenroom.generation import Deployment, Generation
+from greenroom.inference.generation import Deployment, Generation
 from greenroom.settings import ModelSettings, Settings
 from greenroom.status import RegistryStatus, Status
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from greenroom import Column, Gate, Model, regression
-from greenroom.cross_validation import (
+from greenroom.errors import AppError
+from greenroom.training.cross_validation import (
     CandidateScores,
     best,
     candidate,
     candidate_params,
     cross_validate,
 )
-from greenroom.errors import AppError
 
 
 class Constant:
@@ -81,7 +81,7 @@ def scores(**means):
 
 
 def metric(greater_is_better):
-    from greenroom.metrics import Metric
+    from greenroom.evaluation.metrics import Metric
 
     return Metric("m", lambda y, p: 0.0, greater_is_better)
 

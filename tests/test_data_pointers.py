@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from greenroom import data_pointers
-from greenroom.data_pointers import find_pointer, pull
+from greenroom.data import data_pointers
+from greenroom.data.data_pointers import find_pointer, pull
 from greenroom.errors import DataError
 
 ROWS = b"a,y\n1,0\n2,1\n"

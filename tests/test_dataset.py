@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenroom import Column, Gate, Model, anomaly, classification, regression
-from greenroom.dataset import load_dataset, require_dataset
+from greenroom.data.fingerprint import row_keys
 from greenroom.errors import DataError, DataMissing
-from greenroom.fingerprint import row_keys
+from greenroom.training.dataset import load_dataset, require_dataset
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 COLUMNS = (
@@ -262,8 +262,8 @@ def dvc_is_installed(monkeypatch, *, brings=None):
     def pull(pointer, on_progress):
         pointer.path.with_suffix("").write_bytes(brings)
 
-    monkeypatch.setattr("greenroom.data_pointers.find_spec", lambda name: brings and name)
-    monkeypatch.setattr("greenroom.data_files.pull", pull)
+    monkeypatch.setattr("greenroom.data.data_pointers.find_spec", lambda name: brings and name)
+    monkeypatch.setattr("greenroom.data.data_files.pull", pull)
 
 
 ROWS = b"age,income,code,y\n1,,,0\n2,,,1\n"

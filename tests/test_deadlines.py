@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from greenroom.deadlines import Deadlines
 from greenroom.errors import TookTooLong
+from greenroom.http.deadlines import Deadlines
 from greenroom.settings import Settings
 from live_server import BODY, Client, Slow, post, running
 from servers import FakeServer, served

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenroom.deployments import (
+from greenroom.deployment.deployments import (
     Target,
     chosen_version,
     deployment_of,
@@ -10,7 +10,7 @@ from greenroom.deployments import (
     nothing_selected,
     problems_of,
 )
-from greenroom.registered import ModelVersion, RegisteredModel
+from greenroom.registry.registered import ModelVersion, RegisteredModel
 from greenroom.selector import Selector
 
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from greenroom import Column, Gate, Model, Split, regression
-from greenroom.dataset import load_dataset
-from greenroom.derivation import as_context, context_hash, derive
+from greenroom.data.derivation import as_context, context_hash, derive
 from greenroom.errors import AppError, DataError
+from greenroom.training.dataset import load_dataset
 
 
 def daily(table):

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.drawing import draw_rows, with_missing
-from greenroom.request import RequestType
+from greenroom.compiler.drawing import draw_rows, with_missing
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 
 RNG = np.random.default_rng

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-import greenroom.access_log
+import greenroom.http.access_log
+from greenroom.access.tokens import TokensFile
 from greenroom.settings import Settings
-from greenroom.tokens import TokensFile
 from live_server import BODY, Client, post, running
 from servers import GOOD, FakeServer, served
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import VersionCorrupt
-from greenroom.evidence import (
+from greenroom.evaluation.evidence import (
     HoldOut,
     common,
     read_holdout,
@@ -18,7 +18,7 @@ from greenroom.evidence import (
     write_holdout,
     write_reference,
 )
-from greenroom.predictions import Predictions
+from greenroom.evaluation.predictions import Predictions
 from greenroom.schema import Column, Schema
 
 SCHEMA = Schema((Column("a"), Column("t", "string"), Column("at", "datetime")))
@@ -118,7 +118,7 @@ def test_reading_evidence_does_not_import_pandas(tmp_path):
     path = tmp_path / "holdout.parquet"
     write_holdout(path, hold([1, 2], [0, 1]))
     script = (
-        "import sys; from pathlib import Path; from greenroom.evidence import read_holdout;"
+        "import sys; from pathlib import Path; from greenroom.evaluation.evidence import read_holdout;"
         f"read_holdout(Path({str(path)!r})); sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.examples import example_request
-from greenroom.request import RequestType
+from greenroom.data.examples import example_request
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 
 

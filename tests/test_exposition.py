@@ -12,10 +12,10 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from greenroom import processes
-from greenroom.exposition import CONTENT_TYPE, Exposition
+from greenroom.http.exposition import CONTENT_TYPE, Exposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
-from greenroom.outbox import OutboxBalance
-from greenroom.spool import Balance
+from greenroom.log.outbox import OutboxBalance
+from greenroom.log.spool import Balance
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

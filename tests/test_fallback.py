@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 import builders
-from greenroom.deployments import Target
+from greenroom.deployment.deployments import Target
+from greenroom.deployment.fallback_file import read_sidecar, rest_path, sidecar_path, write_fallback
+from greenroom.deployment.following import RECHECK_S, Follower
 from greenroom.errors import RegistryUnavailable, VersionCorrupt
-from greenroom.fallback_file import read_sidecar, rest_path, sidecar_path, write_fallback
-from greenroom.following import RECHECK_S, Follower
-from greenroom.model_store import ModelStore, Provenance
-from greenroom.registered import ModelVersion
+from greenroom.registry.registered import ModelVersion
 from greenroom.schema import Column
 from greenroom.selector import Selector
-from greenroom.version_files import directory_digest
+from greenroom.versions.model_store import ModelStore, Provenance
+from greenroom.versions.version_files import directory_digest
 from test_following import Clock, FakeRegistry, served
 
 DOWN = RegistryUnavailable("Failed to connect to MLflow at http://mlflow:5000", advice="start it")

@@ -10,18 +10,18 @@ import pytest
 
 import builders
 from app_versions import fitted
-from greenroom import fallback_file
-from greenroom.errors import ProcessError, VersionCorrupt
-from greenroom.fallback_file import (
+from greenroom.data.frames import to_frame
+from greenroom.deployment import fallback_file
+from greenroom.deployment.fallback_file import (
     read_sidecar,
     rest_path,
     sidecar_path,
     unpack_fallback,
     write_fallback,
 )
-from greenroom.frames import to_frame
-from greenroom.registered import ModelVersion
-from greenroom.version_files import directory_digest, file_digests
+from greenroom.errors import ProcessError, VersionCorrupt
+from greenroom.registry.registered import ModelVersion
+from greenroom.versions.version_files import directory_digest, file_digests
 
 VERSION = ModelVersion("m", "3", run_id="r3", source="models:/m-3", created_at_ms=1_000)
 

@@ -13,14 +13,14 @@ import pytest
 import builders
 from app_versions import fitted
 from fake_server import serving as server_of
-from greenroom.deployments import Target
+from greenroom.deployment.deployments import Target
+from greenroom.deployment.fallback_file import write_fallback
+from greenroom.deployment.following import Follower
 from greenroom.errors import RegistryUnavailable
-from greenroom.fallback_file import write_fallback
-from greenroom.following import Follower
-from greenroom.model_store import ModelStore
-from greenroom.registered import ModelVersion
+from greenroom.registry.registered import ModelVersion
 from greenroom.selector import Selector
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.worker_process import COMMAND
+from greenroom.versions.model_store import ModelStore
 from real_server import following
 from scraped import single
 from test_following import FakeRegistry

@@ -7,8 +7,8 @@ import traceback
 import numpy as np
 import pytest
 
+from greenroom.data.features import features_digest, load_features
 from greenroom.errors import AppError
-from greenroom.features import features_digest, load_features
 
 SOURCE = '''
 """Ratios."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from greenroom.errors import RequestInvalid, RequestMalformed
 from greenroom.feedback import MAX_ITEMS, read_feedback
-from greenroom.log_records import Observation, Observations
+from greenroom.log.log_records import Observation, Observations
 from greenroom.prediction_id import new_prediction_id
 from greenroom.settings import Settings
 from servers import FakeServer, served

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenroom.errors import RequestInvalid, RequestMalformed
-from greenroom.fields import read_fields
+from greenroom.payloads.fields import read_fields
 from greenroom.schema import Column, Schema
 
 SCHEMA = Schema(

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from greenroom.figures import classification_report, feature_importance, figures_for
-from greenroom.metrics import Predictions
+from greenroom.evaluation.metrics import Predictions
 from greenroom.task import classification, classification_outputs, regression
+from greenroom.training.figures import classification_report, feature_importance, figures_for
 
 RANDOM = np.random.default_rng(0)
 

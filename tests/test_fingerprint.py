@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.errors import DataError
-from greenroom.fingerprint import (
+from greenroom.data.fingerprint import (
     combined_digest,
     content_hash,
     file_digest,
     row_keys,
     tree_digests,
 )
+from greenroom.errors import DataError
 from greenroom.schema import Column, take
 
 CONTENT = "4e094947b8a0f6b59a027ffdea8bb2059b107b4b0de69456a326ef2335a91ddf"

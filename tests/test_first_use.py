@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 
 from greenroom.errors import NotServing, VersionUnloadable
-from greenroom.first_use import FIRST_PAUSE_S, LONGEST_PAUSE_S, FirstUse
-from greenroom.generation import Deployment
-from greenroom.residency import BoundedEngine
-from greenroom.served_model import ServedModel
+from greenroom.http.first_use import FIRST_PAUSE_S, LONGEST_PAUSE_S, FirstUse
+from greenroom.inference.generation import Deployment
+from greenroom.inference.residency import BoundedEngine
+from greenroom.inference.served_model import ServedModel
 from test_inference import Committed, Sum, deployment, generation
 
 NAMES = "abc"

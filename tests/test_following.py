@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from builders import version as write_version
-from greenroom.artifacts import RemoteFile
+from greenroom.deployment.following import BUDGET_S, MOST_RECHECKS, RECHECK_S, Follower, Target
 from greenroom.errors import NotInRegistry, ProcessError, RegistryError, RegistryUnavailable
-from greenroom.following import BUDGET_S, MOST_RECHECKS, RECHECK_S, Follower, Target
-from greenroom.manifest import Data
-from greenroom.model_store import DIGEST_TAG, ModelStore
-from greenroom.registered import ModelVersion, RegisteredModel
-from greenroom.registry import Selection
+from greenroom.registry.artifacts import RemoteFile
+from greenroom.registry.registered import ModelVersion, RegisteredModel
+from greenroom.registry.registry import Selection
 from greenroom.selector import Selector
-from greenroom.version_files import directory_digest
+from greenroom.versions.manifest import Data
+from greenroom.versions.model_store import DIGEST_TAG, ModelStore
+from greenroom.versions.version_files import directory_digest
 from test_model_store import fill
 
 

@@ -16,10 +16,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from builders import foreign, labels, numbers
-from greenroom.foreign import open_foreign, serve_foreign
-from greenroom.frames import to_frame
-from greenroom.mlmodel import read_mlmodel
-from greenroom.placing import landmarks
+from greenroom.compiler.placing import landmarks
+from greenroom.data.frames import to_frame
+from greenroom.inference.foreign import open_foreign, serve_foreign
+from greenroom.versions.mlmodel import read_mlmodel
 
 INPUTS = [{"type": "double", "name": "a"}, {"type": "long", "name": "b"}]
 ROWS = numbers(60)

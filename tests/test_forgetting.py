@@ -8,19 +8,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from greenroom import forgetting
 from greenroom.errors import LogError, LogUnavailable
-from greenroom.forgetting import Condition, Forgotten, Subject, forget
-from greenroom.log_records import Observation, Observations
-from greenroom.log_tables import LogTables
+from greenroom.log import forgetting
+from greenroom.log.forgetting import Condition, Forgotten, Subject, forget
+from greenroom.log.log_records import Observation, Observations
+from greenroom.log.log_tables import LogTables
+from greenroom.log.settling import settle
+from greenroom.log.shipper import Shipper, ShipperSetup
+from greenroom.log.shipping import ship_all
+from greenroom.log.spool import Spool
+from greenroom.log.spooling import Spooler
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.redaction import hashed
 from greenroom.schema import Column
-from greenroom.settling import settle
-from greenroom.shipper import Shipper, ShipperSetup
-from greenroom.shipping import ship_all
-from greenroom.spool import Spool
-from greenroom.spooling import Spooler
 from test_shipping import NOON_US, answers, request, rows_of, spooled, version
 
 KEY = b"0123456789abcdef"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from greenroom.frames import frame_transformer, to_frame
+from greenroom.data.frames import frame_transformer, to_frame
 from greenroom.schema import Column, Schema
 
 

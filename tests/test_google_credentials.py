@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from greenroom.google_credentials import credentials_problem
+from greenroom.data.google_credentials import credentials_problem
 
 
 def problem(path, **more):

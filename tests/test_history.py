@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.history import Record, new_key, read_records, selected_before, write_record
+from greenroom.promotion.history import Record, new_key, read_records, selected_before, write_record
 
 
 def test_a_record_that_cannot_be_read_stands_in_its_place():

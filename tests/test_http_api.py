@@ -16,28 +16,28 @@ import pytest
 
 from fake_registry import FakeRegistry
 from greenroom import Management, TrainingPlan
-from greenroom.deployments import Target
+from greenroom.deployment.deployments import Target
 from greenroom.errands import BeginTraining, TrainingJob
-from greenroom.history import Record, new_key, write_record
+from greenroom.http.protocol_endpoints import ENDPOINTS
+from greenroom.inference.prediction_log import Asked, Asker, Call
 from greenroom.job import Job, JobOrder
 from greenroom.job_store import JobStore
-from greenroom.jobs import underway
-from greenroom.lineage import Origin
-from greenroom.log_reading import PredictionLogReader
-from greenroom.log_records import Observation
-from greenroom.log_tables import LogTables
+from greenroom.log.log_reading import PredictionLogReader
+from greenroom.log.log_records import Observation
+from greenroom.log.log_tables import LogTables
+from greenroom.log.spool import Spool
 from greenroom.lookup_process import NotInLog
-from greenroom.prediction_log import Asked, Asker, Call
-from greenroom.protocol_endpoints import ENDPOINTS
+from greenroom.promotion.history import Record, new_key, write_record
+from greenroom.promotion.transitions import transition
 from greenroom.registry_errands import RegistryErrands
 from greenroom.schema import Schema
 from greenroom.selector import Selector
 from greenroom.settings import Settings
-from greenroom.spool import Spool
 from greenroom.status import RegistryStatus
-from greenroom.tracing import NoSuchPrediction, Tracer
-from greenroom.training_report import TrainedModel, TrainingReport
-from greenroom.transitions import transition
+from greenroom.supervision.jobs import underway
+from greenroom.tracing.lineage import Origin
+from greenroom.tracing.tracing import NoSuchPrediction, Tracer
+from greenroom.training.training_report import TrainedModel, TrainingReport
 from greenroom.vitals import Vitals
 from servers import COLUMNS, GOOD, FakeServer, manifest, nothing_served, served, with_status
 from test_prediction_log import opened
@@ -239,7 +239,7 @@ class Logged(FakeServer):
 
 @pytest.fixture(autouse=True)
 def looked_up_here(monkeypatch):
-    monkeypatch.setattr("greenroom.log_pages.LookupProcess", InProcess)
+    monkeypatch.setattr("greenroom.http.log_pages.LookupProcess", InProcess)
 
 
 def lasting(node):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from builders import classifier, numbers, version
+from greenroom.data.frames import to_frame
 from greenroom.errors import (
     NotServing,
     RequestInvalid,
@@ -19,11 +20,10 @@ from greenroom.errors import (
     VersionCorrupt,
     VersionUnloadable,
 )
-from greenroom.frames import to_frame
-from greenroom.generation import Deployment, Generation
-from greenroom.inference import Engine
-from greenroom.predictions import Predictions
-from greenroom.runtime import load_runtime
+from greenroom.evaluation.predictions import Predictions
+from greenroom.inference.generation import Deployment, Generation
+from greenroom.inference.inference import Engine
+from greenroom.inference.runtime import load_runtime
 from greenroom.schema import Column, Schema
 from greenroom.status import VersionStatus
 from greenroom.task import regression

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import RequestError, RequestInvalid, RequestMalformed
-from greenroom.inference_protocol import (
+from greenroom.evaluation.predictions import Predictions
+from greenroom.protocols.inference_protocol import (
     InferenceRequest,
     output_metadata,
     read_request,
     write_reply,
 )
-from greenroom.predictions import Predictions
 from greenroom.task import classification_outputs
 
 PREDICTIONS = classification_outputs(np.array([[0.9, 0.1], [0.25, 0.75]]), np.array(["no", "ja"]))

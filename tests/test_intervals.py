@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from greenroom import intervals, scores
+from greenroom.evaluation import intervals, scores
 
 
 @given(st.integers(1, 500), st.data())

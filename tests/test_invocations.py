@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from greenroom.errors import RequestInvalid, RequestMalformed
-from greenroom.invocations import CSV, JSON, decode_invocation, encode_predictions
-from greenroom.predictions import Predictions
-from greenroom.request import RequestType
+from greenroom.evaluation.predictions import Predictions
+from greenroom.payloads.request import RequestType
+from greenroom.protocols.invocations import CSV, JSON, decode_invocation, encode_predictions
 from greenroom.schema import Column, Schema
 from servers import FakeServer, nothing_served, served
 

@@ -14,7 +14,7 @@ import pytest
 from greenroom.errors import ProcessError, TrainingUnderway
 from greenroom.job import JobOrder
 from greenroom.job_store import JobStore, lives
-from greenroom.jobs import Jobs, plan_options, train_command
+from greenroom.supervision.jobs import Jobs, plan_options, train_command
 from greenroom.training_route import TrainingPlan
 from waiting import wait_for
 
@@ -161,7 +161,7 @@ def test_a_training_that_is_killed_makes_room_for_the_next_one(server):
 
 @pytest.mark.parametrize("behaviour", ["wait", "stubborn"])
 def test_a_server_that_stops_ends_its_training_and_says_so(server, behaviour, monkeypatch):
-    monkeypatch.setattr("greenroom.jobs.STOP_GRACE_S", 1.0)
+    monkeypatch.setattr("greenroom.supervision.jobs.STOP_GRACE_S", 1.0)
 
     async def main():
         begun = await server.jobs.begin(order(behaviour))

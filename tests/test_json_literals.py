@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenroom.json_literals import has_literals, replace_literals
+from greenroom.payloads.json_literals import has_literals, replace_literals
 
 
 def test_a_missing_number_becomes_null_and_an_infinity_a_number_too_large():

@@ -11,9 +11,10 @@ from greenroom.errors import (
     PromotionError,
     VersionCorrupt,
 )
-from greenroom.evidence import HoldOut
+from greenroom.evaluation.evidence import HoldOut
+from greenroom.evaluation.metrics import Predictions
 from greenroom.gate import Gate
-from greenroom.judging import (
+from greenroom.promotion.judging import (
     MIN_ROWS,
     Comparison,
     compare,
@@ -22,10 +23,9 @@ from greenroom.judging import (
     judge,
     read_carried,
 )
-from greenroom.manifest import HOLDOUT_FILE, MANIFEST_FILE
-from greenroom.metrics import Predictions
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from greenroom.task import classification, regression
+from greenroom.versions.manifest import HOLDOUT_FILE, MANIFEST_FILE
 from judged import (
     GATE,
     NAME,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from greenroom.app_loading import forget_app, load_app
-from greenroom.proving import proved
-from greenroom.registry import Registry
-from greenroom.release import train_and_release
-from greenroom.runtime import load_runtime
+from greenroom.inference.proving import proved
+from greenroom.inference.runtime import load_runtime
+from greenroom.registry.registry import Registry
 from greenroom.settings_sources import load_settings
+from greenroom.training.release import train_and_release
 from servers import FakeServer, deployment
 
 FOLDER = Path(__file__).parents[1] / "apps" / "titans_finance"

@@ -7,14 +7,14 @@ import datetime as dt
 import pytest
 
 from greenroom.errors import LogError
-from greenroom.lineage import Origin
-from greenroom.live_scores import score_log
-from greenroom.log_reading import PredictionLogReader
-from greenroom.log_records import Observation, Observations
-from greenroom.log_tables import LogTables
+from greenroom.log.log_reading import PredictionLogReader
+from greenroom.log.log_records import Observation, Observations
+from greenroom.log.log_tables import LogTables
+from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import PredictionIds
 from greenroom.schema import Schema
-from greenroom.shipping import ship_all
+from greenroom.tracing.lineage import Origin
+from greenroom.tracing.live_scores import score_log
 from servers import COLUMNS, manifest
 from test_shipping import NOON_US, ROW, answers, request, spooled, version
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.log_rows import COMMON
-from greenroom.log_tables import LogTables
+from greenroom.log.log_rows import COMMON
+from greenroom.log.log_tables import LogTables
+from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import new_prediction_ids
-from greenroom.shipping import ship_all
 from test_shipping import ROW, answers, request, spooled, version
 
 PAGE = (Path(__file__).parent.parent / "docs" / "prediction-log.md").read_text(encoding="utf-8")

@@ -7,11 +7,11 @@ import datetime as dt
 import pytest
 
 from greenroom.errors import LogError
-from greenroom.log_reading import PredictionLogReader, Window, id_instant
-from greenroom.log_records import Observation, Observations
-from greenroom.log_tables import LogTables
+from greenroom.log.log_reading import PredictionLogReader, Window, id_instant
+from greenroom.log.log_records import Observation, Observations
+from greenroom.log.log_tables import LogTables
+from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import new_prediction_ids
-from greenroom.shipping import ship_all
 from test_shipping import NOON_US, ROW, answers, request, spooled, version
 
 HOUR_US = 3_600_000_000

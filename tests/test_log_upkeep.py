@@ -6,12 +6,12 @@ import datetime as dt
 
 import pytest
 
-from greenroom import log_upkeep, shipper
-from greenroom.log_tables import LogTables, Writer
-from greenroom.log_upkeep import upkeep
+from greenroom.log import log_upkeep, shipper
+from greenroom.log.log_tables import LogTables, Writer
+from greenroom.log.log_upkeep import upkeep
+from greenroom.log.shipper import Shipper, ShipperSetup
+from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import new_prediction_ids
-from greenroom.shipper import Shipper, ShipperSetup
-from greenroom.shipping import ship_all
 from test_shipping import NOON_US, ROW, answers, request, rows_of, spooled, version
 
 TODAY = dt.date(2026, 11, 21)

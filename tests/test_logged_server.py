@@ -13,10 +13,10 @@ import builders
 from app_versions import fitted, version_of_every_kind
 from greenroom.cli import main
 from greenroom.cli.server import UNLOGGED_LINE
-from greenroom.log_tables import LogTables
+from greenroom.log.log_tables import LogTables
+from greenroom.log.spool import Spool
 from greenroom.redaction import hashed
 from greenroom.settings import ModelSettings
-from greenroom.spool import Spool
 from real_server import deployed, served
 from waiting import wait_for
 

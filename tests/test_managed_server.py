@@ -15,16 +15,14 @@ import httpx
 import pytest
 
 import builders
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from mlflow_versions import files_in, register_files
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
 APP_FILE = """
-from greenroom import (
-    App, Column, Gate, Management, Model, Route, SettingsFile, classification
-)
+from greenroom import App, Column, Gate, Management, Model, Route, SettingsFile, classification
 
 
 def model_info(status):

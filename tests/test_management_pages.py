@@ -8,13 +8,13 @@ import pytest
 
 from fake_registry import FakeRegistry
 from greenroom import Management
-from greenroom.deployments import Target
+from greenroom.access.tokens import TokensFile
+from greenroom.deployment.deployments import Target
 from greenroom.errors import RegistryError, RegistryUnavailable, VersionUnloadable
 from greenroom.registry_errands import RegistryErrands
 from greenroom.selector import Selector
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
-from greenroom.tokens import TokensFile
 from servers import FakeServer, served
 from test_serving import an_app, error_of
 

@@ -8,7 +8,9 @@ import pytest
 
 from greenroom.errors import VersionCorrupt
 from greenroom.gate import Gate
-from greenroom.manifest import (
+from greenroom.schema import Column
+from greenroom.split import Split
+from greenroom.versions.manifest import (
     MANIFEST_FILE,
     Code,
     Data,
@@ -17,8 +19,6 @@ from greenroom.manifest import (
     read_manifest,
     write_manifest,
 )
-from greenroom.schema import Column
-from greenroom.split import Split
 
 MANIFEST = Manifest(
     app="a",

@@ -17,11 +17,11 @@ from sklearn.linear_model import LinearRegression
 
 from builders import foreign
 from fake_server import Server, serving
-from greenroom.deployments import Target
-from greenroom.following import Follower
-from greenroom.model_store import ModelStore
+from greenroom.deployment.deployments import Target
+from greenroom.deployment.following import Follower
 from greenroom.selector import Selector
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.worker_process import COMMAND
+from greenroom.versions.model_store import ModelStore
 from test_following import FakeRegistry
 
 N_MODELS = 200

@@ -9,7 +9,7 @@ import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.metrics import (
+from greenroom.evaluation.metrics import (
     ANOMALY_METRICS,
     CLASSIFICATION_METRICS,
     FORECAST_METRICS,

@@ -19,14 +19,14 @@ from for_mlflow import (
     send_all,
     sending,
 )
-from greenroom.artifacts import PROXY
 from greenroom.errors import RegistryUnavailable
-from greenroom.mlflow_planning import Plan, Planner
-from greenroom.mlflow_rest import MlflowRest
-from greenroom.mlflow_runs import MlflowRuns
-from greenroom.mlflow_sending import Sending
-from greenroom.outbox import Outbox, OutboxBalance
-from greenroom.spool import Spool
+from greenroom.log.mlflow_planning import Plan, Planner
+from greenroom.log.mlflow_runs import MlflowRuns
+from greenroom.log.mlflow_sending import Sending
+from greenroom.log.outbox import Outbox, OutboxBalance
+from greenroom.log.spool import Spool
+from greenroom.registry.artifacts import PROXY
+from greenroom.registry.mlflow_rest import MlflowRest
 
 pytestmark = pytest.mark.slow
 

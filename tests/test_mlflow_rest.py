@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from greenroom.errors import NotInRegistry, RegistryError, RegistryUnavailable, SettingsError
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from misbehaving import against, says, server
 
 

@@ -21,10 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from fake_server import FakeFollower, serving
-from greenroom.generation import Deployment, Generation
-from greenroom.inference import Engine
+from greenroom.inference.generation import Deployment, Generation
+from greenroom.inference.inference import Engine
 from greenroom.status import VersionStatus
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.worker_process import COMMAND
 from servers import FakeServer
 
 JSON, CSV = "application/json", "text/csv"

@@ -12,13 +12,13 @@ import pytest
 from fake_mlflow import fake_mlflow
 from for_mlflow import MINUTE_US, NOON_US, RUN, moved, predicted, version
 from greenroom.app_loading import load_app
-from greenroom.error_rates import ErrorRates
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
-from greenroom.mlflow_sender import MlflowSender
-from greenroom.mlflow_setup import MlflowSetup, mlflow_setup, models_for_mlflow
-from greenroom.outbox import Outbox, OutboxBalance, RunKey
+from greenroom.log.error_rates import ErrorRates
+from greenroom.log.mlflow_sender import MlflowSender
+from greenroom.log.mlflow_setup import MlflowSetup, mlflow_setup, models_for_mlflow
+from greenroom.log.outbox import Outbox, OutboxBalance, RunKey
+from greenroom.log.spool import Spool
 from greenroom.settings import Settings
-from greenroom.spool import Spool
 from misbehaving import says, server
 from sample_app import write_app
 from waiting import wait_for

@@ -25,10 +25,10 @@ from for_mlflow import (
     version,
 )
 from greenroom.errors import RegistryError, RegistryUnavailable, SpoolCorrupt
-from greenroom.log_tables import LogTables
-from greenroom.outbox import Outbox, OutboxBalance
-from greenroom.shipping import ship_all
-from greenroom.spool import Balance, Spool
+from greenroom.log.log_tables import LogTables
+from greenroom.log.outbox import Outbox, OutboxBalance
+from greenroom.log.shipping import ship_all
+from greenroom.log.spool import Balance, Spool
 
 
 @pytest.fixture

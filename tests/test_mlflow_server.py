@@ -12,7 +12,7 @@ import pytest
 from app_versions import APPS, app_version
 from fake_mlflow import fake_mlflow
 from greenroom.app_loading import load_app
-from greenroom.examples import example_request
+from greenroom.data.examples import example_request
 from real_server import deployed, served
 from scraped import single
 from waiting import wait_for
@@ -30,7 +30,7 @@ def shipper_of(home: Path) -> int:
             mine = str(home).encode() in (process / "environ").read_bytes()
         except OSError:
             continue
-        if mine and b"greenroom.shipper" in said:
+        if mine and b"greenroom.log.shipper" in said:
             return int(process.name)
     return 0
 

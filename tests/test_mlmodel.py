@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from greenroom.errors import VersionCorrupt, VersionUnloadable
-from greenroom.mlmodel import read_mlmodel
 from greenroom.schema import Column
+from greenroom.versions.mlmodel import read_mlmodel
 
 
 def write(directory, **content):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenroom.errors import DataError, DataMissing, VersionCorrupt
-from greenroom.model_folder import find_models
+from greenroom.training.model_folder import find_models
 
 MLMODEL = "flavors: {sklearn: {}}"
 

@@ -7,10 +7,10 @@ import time
 import msgspec
 import pytest
 
-from greenroom import model_store
 from greenroom.errors import ProcessError, VersionCorrupt
-from greenroom.model_store import ModelStore, Provenance
-from greenroom.version_files import directory_digest
+from greenroom.versions import model_store
+from greenroom.versions.model_store import ModelStore, Provenance
+from greenroom.versions.version_files import directory_digest
 
 
 def origin(version="1", name="model"):

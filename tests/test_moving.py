@@ -8,16 +8,16 @@ import msgspec
 import pytest
 
 from fake_registry import FakeRegistry, Killed
-from greenroom import moving
 from greenroom.errors import (
     PromotionError,
     PromotionRefused,
     PromotionUnderway,
 )
-from greenroom.history import new_key
-from greenroom.moving import INTENT_TAG, settle
-from greenroom.promotion import history, promote
-from greenroom.registry import Registry
+from greenroom.promotion import moving
+from greenroom.promotion.history import new_key
+from greenroom.promotion.moving import INTENT_TAG, settle
+from greenroom.promotion.promotion import history, promote
+from greenroom.registry.registry import Registry
 from greenroom.task import classification
 from judged import (
     CHAMPION,

@@ -6,12 +6,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from greenroom.data.features import FeaturesModule, load_features
 from greenroom.errors import FieldProblem, RequestInvalid, RequestMalformed, VersionUnloadable
-from greenroom.features import FeaturesModule, load_features
-from greenroom.native import NativeRuntime
-from greenroom.predictions import Predictions
+from greenroom.evaluation.predictions import Predictions
 from greenroom.schema import Column, Schema
 from greenroom.task import anomaly, classification, forecast, regression
+from greenroom.versions.native import NativeRuntime
 
 ONE = Schema((Column("a"),))
 RENAMED = Schema((Column("a", request_name="the_a", example=1.0),))

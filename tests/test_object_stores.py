@@ -3,8 +3,8 @@
 import fsspec
 import pytest
 
+from greenroom.data.object_stores import opened_store, require_upload, shown
 from greenroom.errors import DataError, RegistryError
-from greenroom.object_stores import opened_store, require_upload, shown
 
 
 class Refusal(Exception):
@@ -76,7 +76,7 @@ def test_an_address_without_its_extra_names_it(monkeypatch):
 
 
 def test_uploads_to_google_need_its_library_and_others_are_let_pass(monkeypatch):
-    monkeypatch.setattr("greenroom.object_stores._installed", lambda module: False)
+    monkeypatch.setattr("greenroom.data.object_stores._installed", lambda module: False)
     require_upload("mlflow-artifacts:/1", RegistryError)
     require_upload("/mlflow/artifacts/1", RegistryError)
     with pytest.raises(RegistryError, match=r"nothing here writes to gs://bucket/1.*\[gcs\]"):
@@ -84,7 +84,7 @@ def test_uploads_to_google_need_its_library_and_others_are_let_pass(monkeypatch)
 
 
 def test_uploads_to_google_need_credentials_that_are_there(monkeypatch, tmp_path):
-    monkeypatch.setattr("greenroom.object_stores._installed", lambda module: True)
+    monkeypatch.setattr("greenroom.data.object_stores._installed", lambda module: True)
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
     with pytest.raises(RegistryError, match="which is a folder"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from greenroom import __version__
 from greenroom.errors import RegistryUnavailable, VersionUnloadable
-from greenroom.protocol_endpoints import ENDPOINTS
+from greenroom.http.protocol_endpoints import ENDPOINTS
 from greenroom.schema import Column, Schema
 from greenroom.settings import Settings
 from servers import COLUMNS, FakeRuntime, FakeServer, nothing_served, served

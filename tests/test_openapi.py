@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom import App, Gate, Model, Route, classification, regression
-from greenroom.examples import example_request
-from greenroom.predictions import Predictions
-from greenroom.request import RequestType
+from greenroom.data.examples import example_request
+from greenroom.evaluation.predictions import Predictions
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 from servers import COLUMNS, FakeRuntime, FakeServer, nothing_served, served, with_status
 

@@ -33,12 +33,12 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
-from greenroom.categories import category_places
-from greenroom.compiling import compile_estimator
+from greenroom.compiler.categories import category_places
+from greenroom.compiler.compiling import compile_estimator
+from greenroom.compiler.graphs import CompiledGraph
+from greenroom.compiler.parity import prove
+from greenroom.compiler.placing import STEPS, ensembles_in, threshold_rows
 from greenroom.errors import NotConvertible
-from greenroom.graphs import CompiledGraph
-from greenroom.parity import prove
-from greenroom.placing import STEPS, ensembles_in, threshold_rows
 from greenroom.task import classification, regression
 
 RNG = np.random.default_rng(0)

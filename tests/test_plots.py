@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from greenroom import plots
+from greenroom.training import plots
 
 
 def texts(axes):

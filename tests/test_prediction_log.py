@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from greenroom.answering import LARGE_BODY_BYTES, Answering
-from greenroom.array_rows import ArrayRows
 from greenroom.errors import RequestInvalid, SpoolFull
-from greenroom.log_records import Answers, Version, read_record
-from greenroom.prediction_log import Asker, PredictionLog
-from greenroom.reply import ReplyType
+from greenroom.http.answering import LARGE_BODY_BYTES, Answering
+from greenroom.inference.prediction_log import Asker, PredictionLog
+from greenroom.log.log_records import Answers, Version, read_record
+from greenroom.log.spool import Spool
+from greenroom.log.spooling import Spooler
+from greenroom.payloads.reply import ReplyType
+from greenroom.protocols.array_rows import ArrayRows
 from greenroom.schema import Schema
-from greenroom.spool import Spool
-from greenroom.spooling import Spooler
 from servers import COLUMNS, GOOD, FakeRuntime, served
 
 

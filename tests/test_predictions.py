@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from greenroom.predictions import Predictions, label_positions
+from greenroom.evaluation.predictions import Predictions, label_positions
 
 
 def test_taken_rows_are_taken_from_every_output():

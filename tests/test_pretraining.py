@@ -9,18 +9,18 @@ import pytest
 
 from greenroom.app_loading import forget_app, load_app
 from greenroom.errors import DataMissing
-from greenroom.manifest import read_manifest
-from greenroom.model_folder import find_models
-from greenroom.pretraining import Pretrained, train_into
-from greenroom.registration import register_entry
-from greenroom.registry import Registry
-from greenroom.release import Deployed
-from greenroom.run_folder import read_training
-from greenroom.runtime import load_runtime
+from greenroom.inference.runtime import load_runtime
+from greenroom.registry.registry import Registry
 from greenroom.selector import Selector
 from greenroom.settings_sources import load_settings
-from greenroom.tracking import Tracking
-from greenroom.version_files import directory_digest
+from greenroom.training.model_folder import find_models
+from greenroom.training.pretraining import Pretrained, train_into
+from greenroom.training.registration import register_entry
+from greenroom.training.release import Deployed
+from greenroom.training.run_folder import read_training
+from greenroom.training.tracking import Tracking
+from greenroom.versions.manifest import read_manifest
+from greenroom.versions.version_files import directory_digest
 from sample_app import write_app
 
 NAME = "kept-sample"

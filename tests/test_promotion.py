@@ -13,11 +13,11 @@ from greenroom.errors import (
     PromotionRefused,
 )
 from greenroom.gate import Gate
-from greenroom.history import Record, read_records
-from greenroom.judging import judge
-from greenroom.moving import INTENT_TAG
-from greenroom.promotion import history, promote, record, rollback
-from greenroom.registry import Registry
+from greenroom.promotion.history import Record, read_records
+from greenroom.promotion.judging import judge
+from greenroom.promotion.moving import INTENT_TAG
+from greenroom.promotion.promotion import history, promote, record, rollback
+from greenroom.registry.registry import Registry
 from greenroom.selector import Selector
 from greenroom.task import classification
 from judged import (

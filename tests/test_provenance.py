@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from greenroom.provenance import loading_requirements, record_code, record_environment
+from greenroom.training.provenance import loading_requirements, record_code, record_environment
 from sample_app import write_app
 
 

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 import builders
-from greenroom.proving import proved
-from greenroom.runtime import load_runtime
+from greenroom.inference.proving import proved
+from greenroom.inference.runtime import load_runtime
 from real_server import deployed
 
 

@@ -16,12 +16,12 @@ from sklearn.linear_model import LogisticRegression
 
 import builders
 from app_versions import fitted, version_of_every_kind
-from greenroom.following import Follower, Target
-from greenroom.frames import to_frame
-from greenroom.model_store import DIGEST_TAG, ModelStore
+from greenroom.data.frames import to_frame
+from greenroom.deployment.following import Follower, Target
 from greenroom.schema import Column
 from greenroom.selector import Selector
-from greenroom.version_files import directory_digest
+from greenroom.versions.model_store import DIGEST_TAG, ModelStore
+from greenroom.versions.version_files import directory_digest
 from real_server import deployed, following, served
 from test_following import FakeRegistry
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.array_rows import ArrayRows
 from greenroom.errors import AppError, SettingsError, VersionUnloadable
 from greenroom.gate import Gate
 from greenroom.model import Model
+from greenroom.payloads.request import RequestType
 from greenroom.privacy import Privacy
+from greenroom.protocols.array_rows import ArrayRows
 from greenroom.redaction import (
     Redactions,
     hashed,
@@ -21,7 +22,6 @@ from greenroom.redaction import (
     read_key,
     redactions_of,
 )
-from greenroom.request import RequestType
 from greenroom.schema import Column, Schema
 from greenroom.settings import ModelSettings, Settings
 from greenroom.task import regression

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from greenroom.errors import RegistryError
-from greenroom.registered import read_model_version, read_registered_model
-from greenroom.registry import ModelVersion, RegisteredModel
+from greenroom.registry.registered import read_model_version, read_registered_model
+from greenroom.registry.registry import ModelVersion, RegisteredModel
 
 
 def test_what_mlflow_says_is_read_into_plain_values():

@@ -20,7 +20,7 @@ import pytest
 
 from greenroom.cli import cli
 from greenroom.errors import SettingsError
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from waiting import wait_for
 
 PREFIX = "plain"

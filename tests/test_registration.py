@@ -10,23 +10,23 @@ import msgspec
 import pytest
 
 from fake_registry import FakeRegistry, Killed
-from greenroom import registration
 from greenroom.errors import (
     RegistryError,
     RegistryUnavailable,
     VersionCorrupt,
     VersionUnloadable,
 )
-from greenroom.history import Record, new_key, timestamp
-from greenroom.journal import LoggedVersion
-from greenroom.model_folder import find_models
-from greenroom.moving import INTENT_TAG, Intent
-from greenroom.promotion import history, promote
-from greenroom.registration import register_entry, wait_for_registry
-from greenroom.release import Deployed
-from greenroom.run_folder import RunFolder
+from greenroom.promotion.history import Record, new_key, timestamp
+from greenroom.promotion.moving import INTENT_TAG, Intent
+from greenroom.promotion.promotion import history, promote
 from greenroom.selector import Selector
 from greenroom.task import TASKS
+from greenroom.training import registration
+from greenroom.training.journal import LoggedVersion
+from greenroom.training.model_folder import find_models
+from greenroom.training.registration import register_entry, wait_for_registry
+from greenroom.training.release import Deployed
+from greenroom.training.run_folder import RunFolder
 from mlflow_versions import files_in
 
 pytestmark = pytest.mark.slow

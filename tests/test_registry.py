@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from greenroom.errors import NotInRegistry, RegistryError, RegistryUnavailable
-from greenroom.registry import Registry, name_filter
+from greenroom.registry.registry import Registry, name_filter
 from greenroom.selector import Selector
 from misbehaving import against, says, server
 

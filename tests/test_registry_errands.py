@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from fake_registry import FakeRegistry
-from greenroom.deployments import Target
+from greenroom.deployment.deployments import Target
 from greenroom.errands import DescribeModel, Done, ListModels, MoveVersion
 from greenroom.errors import NotInRegistry, PromotionError, PromotionRefused
 from greenroom.gate import Gate
+from greenroom.promotion.transitions import Judge
 from greenroom.registry_errands import RegistryErrands
 from greenroom.selector import Selector
 from greenroom.task import classification
-from greenroom.transitions import Judge
 from judged import GATE, NAME, three_versions
 
 PRODUCTION = Target("credit", "registered", Selector.parse("Production"), "/predict")

@@ -14,12 +14,12 @@ import builders
 from app_versions import fitted
 from fake_registry import FakeRegistry
 from greenroom.cli import main
-from greenroom.deployments import Target
-from greenroom.following import Follower
-from greenroom.history import Record, new_key, write_record
-from greenroom.model_store import DIGEST_TAG, ModelStore
+from greenroom.deployment.deployments import Target
+from greenroom.deployment.following import Follower
+from greenroom.promotion.history import Record, new_key, write_record
 from greenroom.selector import Selector
-from greenroom.version_files import directory_digest
+from greenroom.versions.model_store import DIGEST_TAG, ModelStore
+from greenroom.versions.version_files import directory_digest
 from real_server import following
 from waiting import wait_for
 

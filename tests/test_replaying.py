@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from greenroom.predictions import Predictions
-from greenroom.replaying import compare, replay
-from greenroom.reply import to_json
-from greenroom.request import RequestType
+from greenroom.evaluation.predictions import Predictions
+from greenroom.payloads.reply import to_json
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 from greenroom.task import regression
+from greenroom.tracing.replaying import compare, replay
 from servers import FakeRuntime
 
 SCHEMA = Schema((Column("n"), Column("when", "date", nullable=True)))

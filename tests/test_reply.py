@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from greenroom.errors import AppError
-from greenroom.predictions import Predictions
-from greenroom.reply import ReplyType
+from greenroom.evaluation.predictions import Predictions
+from greenroom.payloads.reply import ReplyType
 from greenroom.task import anomaly, classification, classification_outputs, forecast, regression
 
 CONSTANTS = {"model_name": "m", "model_version": "3", "model_stage": "Production"}

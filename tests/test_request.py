@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import RequestError, RequestInvalid, RequestMalformed, VersionUnloadable
-from greenroom.refusal import LARGEST_INTEGER, MAX_LISTED, MAX_RECORDS, explain
-from greenroom.request import MAX_ROWS, RequestType
+from greenroom.payloads.refusal import LARGEST_INTEGER, MAX_LISTED, MAX_RECORDS, explain
+from greenroom.payloads.request import MAX_ROWS, RequestType
 from greenroom.schema import Column, Schema
 
 EVERY_KIND = Schema(
@@ -473,7 +473,9 @@ def test_records_may_be_missing_where_they_are_nullable(body):
 
 
 def test_a_request_with_records_does_not_need_the_slow_reading(monkeypatch):
-    monkeypatch.setattr("greenroom.request.explain", lambda *_, **__: pytest.fail("read twice"))
+    monkeypatch.setattr(
+        "greenroom.payloads.request.explain", lambda *_, **__: pytest.fail("read twice")
+    )
 
     rows = RECORDS.decode(json.dumps({"history": [PAST, {**PAST, "note": "x: y"}]}).encode())
 

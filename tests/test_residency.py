@@ -12,9 +12,9 @@ import pytest
 
 from builders import version
 from greenroom.errors import VersionUnloadable
-from greenroom.generation import Deployment
-from greenroom.residency import BoundedEngine
-from greenroom.runtime import load_runtime
+from greenroom.inference.generation import Deployment
+from greenroom.inference.residency import BoundedEngine
+from greenroom.inference.runtime import load_runtime
 from test_inference import Committed, Loader, Sum, deployment, generation
 
 

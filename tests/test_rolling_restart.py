@@ -17,7 +17,7 @@ import builders
 from fake_server import FakeFollower, Server, serving
 from greenroom import processes
 from greenroom.draining import LINGER_S
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.worker_process import COMMAND
 from keep_alive import REQUEST, post, under_load
 from scraped import counted, single
 from test_wiring import APP_FILE

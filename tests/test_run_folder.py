@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from greenroom.errors import ProcessError, VersionCorrupt
-from greenroom.run_folder import RunFolder, read_training
+from greenroom.training.run_folder import RunFolder, read_training
 
 
 def _keep(target, text: str = "weights", **tags: str):

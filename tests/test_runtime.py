@@ -26,14 +26,14 @@ from builders import (
     version,
     write_mlmodel,
 )
+from greenroom.data.frames import to_frame
 from greenroom.errors import RequestInvalid, VersionCorrupt, VersionUnloadable
-from greenroom.evidence import write_context
-from greenroom.frames import to_frame
-from greenroom.manifest import CONTEXT_FILE, MANIFEST_FILE
-from greenroom.proving import proved
-from greenroom.runtime import load_runtime
+from greenroom.evaluation.evidence import write_context
+from greenroom.inference.proving import proved
+from greenroom.inference.runtime import load_runtime
 from greenroom.schema import Column, matrix
 from greenroom.split import Split
+from greenroom.versions.manifest import CONTEXT_FILE, MANIFEST_FILE
 from servers import FakeServer, deployment
 
 FEATURES = """
@@ -257,7 +257,7 @@ def test_a_python_function_of_any_kind_is_served_through_mlflow(tmp_path):
 def test_serving_a_version_never_imports_mlflow(tmp_path):
     directory = version(tmp_path, features=FEATURES)
     program = (
-        "import sys; from pathlib import Path; from greenroom.runtime import load_runtime\n"
+        "import sys; from pathlib import Path; from greenroom.inference.runtime import load_runtime\n"
         "assert not {'sklearn', 'pandas', 'pyarrow', 'mlflow'} & set(sys.modules)\n"
         f"load_runtime(Path({str(directory)!r})).warm()\n"
         "assert 'mlflow' not in sys.modules\n"

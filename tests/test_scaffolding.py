@@ -14,13 +14,13 @@ import greenroom
 from greenroom.app_loading import load_app
 from greenroom.checking import check
 from greenroom.errors import AppError, ProcessError
-from greenroom.registry import Registry
-from greenroom.release import train_and_release
-from greenroom.request import RequestType
-from greenroom.runtime import load_runtime
+from greenroom.inference.runtime import load_runtime
+from greenroom.payloads.request import RequestType
+from greenroom.registry.registry import Registry
 from greenroom.scaffolding import new_app
 from greenroom.selector import Selector
 from greenroom.settings_sources import load_settings
+from greenroom.training.release import train_and_release
 
 TEMPLATE = Path(greenroom.__file__).parent / "templates" / "app"
 

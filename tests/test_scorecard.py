@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from greenroom import Column, Gate, Model, Split, regression
-from greenroom.baselines import Baseline
-from greenroom.cross_validation import CandidateScores
 from greenroom.errors import AppError
-from greenroom.scorecard import Scorecards, scorecard
-from greenroom.training import Trained
+from greenroom.training.baselines import Baseline
+from greenroom.training.cross_validation import CandidateScores
+from greenroom.training.scorecard import Scorecards, scorecard
+from greenroom.training.training import Trained
 
 README = """# An app
 

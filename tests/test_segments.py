@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom.errors import SpoolCorrupt
-from greenroom.segments import HEAD_BYTES, Head, Segment, SegmentWriter, seal
+from greenroom.log.segments import HEAD_BYTES, Head, Segment, SegmentWriter, seal
 
 HEAD = Head(UUID(int=7), slot=3, sequence=12)
 PAYLOADS = st.lists(st.binary(min_size=1, max_size=300), max_size=20)
@@ -83,7 +83,7 @@ def test_what_a_killed_writer_has_appended_is_there_and_can_be_sealed(tmp_path):
     child = (
         "import os, signal, pathlib\n"
         "from uuid import UUID\n"
-        "from greenroom.segments import Head, SegmentWriter\n"
+        "from greenroom.log.segments import Head, SegmentWriter\n"
         f"writer = SegmentWriter(pathlib.Path({str(path)!r}), Head(UUID(int=7), 3, 12), 65536)\n"
         "for n in range(50):\n"
         "    writer.append(b'frame %d' % n, 1)\n"

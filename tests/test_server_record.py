@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from greenroom.errors import ProcessError
-from greenroom.server_record import ServerRecord, running_ports
 from greenroom.status import RestartStatus
+from greenroom.supervision.server_record import ServerRecord, running_ports
 
 
 def test_a_server_that_runs_is_found_by_its_port(tmp_path: Path) -> None:

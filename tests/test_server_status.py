@@ -1,7 +1,8 @@
 from msgspec.structs import replace
 
-from greenroom.generation import Deployment, Generation
-from greenroom.server_status import (
+from greenroom.inference.generation import Deployment, Generation
+from greenroom.status import VersionStatus
+from greenroom.supervision.server_status import (
     Showcase,
     blamed,
     changes,
@@ -9,7 +10,6 @@ from greenroom.server_status import (
     with_runtime,
     without_version,
 )
-from greenroom.status import VersionStatus
 
 
 def deployment(model: str = "m", version: str = "1", **fields: object) -> Deployment:

@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from greenroom.errors import LogUnavailable
-from greenroom.log_records import (
+from greenroom.log.log_records import (
     Answers,
     Observation,
     Observations,
@@ -18,13 +18,13 @@ from greenroom.log_records import (
     Version,
     encode,
 )
-from greenroom.log_rows import column_names
-from greenroom.log_tables import LogTables
+from greenroom.log.log_rows import column_names
+from greenroom.log.log_tables import LogTables
+from greenroom.log.shipping import ship_all
+from greenroom.log.spool import Balance, Spool
+from greenroom.log.spooling import Spooler
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.schema import Column
-from greenroom.shipping import ship_all
-from greenroom.spool import Balance, Spool
-from greenroom.spooling import Spooler
 
 COLUMNS = (
     Column("age", "integer", nullable=True),

@@ -10,10 +10,10 @@ import pytest
 from starlette.routing import Mount
 
 from greenroom import Route
-from greenroom.openapi import Operation
-from greenroom.protocol_endpoints import ENDPOINTS
+from greenroom.access.tokens import SCOPES, TokensFile
+from greenroom.http.protocol_endpoints import ENDPOINTS
+from greenroom.openapi.openapi import Operation
 from greenroom.settings import Settings
-from greenroom.tokens import SCOPES, TokensFile
 from servers import GOOD, FakeServer, served
 from test_serving import an_app
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenroom.data.fingerprint import row_keys
 from greenroom.errors import AppError, DataError
-from greenroom.fingerprint import row_keys
 from greenroom.schema import Column
 from greenroom.split import Split, fold_indices, holdout_mask, side_keys
 

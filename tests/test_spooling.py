@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from greenroom.errors import SpoolFull
-from greenroom.log_records import Answers, Request, Version, encode, read_record
-from greenroom.segments import Segment
-from greenroom.spool import Balance, Ledger, Spool, rows_in
-from greenroom.spooling import Spooler
+from greenroom.log.log_records import Answers, Request, Version, encode, read_record
+from greenroom.log.segments import Segment
+from greenroom.log.spool import Balance, Ledger, Spool, rows_in
+from greenroom.log.spooling import Spooler
 from waiting import wait_for
 
 ROOM = 2**30
@@ -141,7 +141,7 @@ def test_what_a_killed_writer_left_open_is_sealed_and_counted_by_the_next(tmp_pa
         "import os, signal, sys, pathlib\n"
         "sys.path.insert(0, os.getcwd() + '/tests')\n"
         "from test_spooling import append, spooler\n"
-        "from greenroom.spool import Spool\n"
+        "from greenroom.log.spool import Spool\n"
         f"writer = spooler(Spool(pathlib.Path({str(tmp_path / 'spool')!r})))\n"
         "for n in range(300):\n"
         "    append(writer, f'p{n}')\n"

@@ -8,7 +8,7 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from greenroom.pages import health, ready, root
+from greenroom.http.pages import health, ready, root
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.vitals import Vitals
 from servers import FakeServer, deployment, nothing_served, served

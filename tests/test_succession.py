@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from greenroom.app_loading import forget_app, load_app
-from greenroom.evidence import read_holdout
-from greenroom.manifest import CHAMPION_FILE, read_manifest
-from greenroom.promotion import history, promote
-from greenroom.registry import Registry
-from greenroom.release import train_and_release
+from greenroom.evaluation.evidence import read_holdout
+from greenroom.promotion.promotion import history, promote
+from greenroom.registry.registry import Registry
 from greenroom.selector import Selector
 from greenroom.settings_sources import load_settings
 from greenroom.task import regression
+from greenroom.training.release import train_and_release
+from greenroom.versions.manifest import CHAMPION_FILE, read_manifest
 
 PRODUCTION = Selector.parse("Production")
 pytestmark = pytest.mark.slow

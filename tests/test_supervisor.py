@@ -15,13 +15,14 @@ import msgspec
 import pytest
 
 from fake_server import FakeFollower, serving
-from greenroom import processes, pursuit
-from greenroom import supervisor as supervisor_module
+from greenroom import processes
 from greenroom.errors import ProcessError, RegistryUnavailable, SettingsError, VersionUnloadable
-from greenroom.generation import Deployment
+from greenroom.inference.generation import Deployment
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
-from greenroom.supervisor import Supervisor
+from greenroom.supervision import pursuit
+from greenroom.supervision import supervisor as supervisor_module
+from greenroom.supervision.supervisor import Supervisor
 from greenroom.vitals import watch
 
 
@@ -621,7 +622,7 @@ def test_what_the_store_could_not_remember_is_tried_again_and_served_meanwhile(
 def test_where_a_fallback_answers_the_registry_is_asked_again_soon(
     follower: FakeFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("greenroom.pursuit.AWAY_INTERVAL_S", 0.05)
+    monkeypatch.setattr("greenroom.supervision.pursuit.AWAY_INTERVAL_S", 0.05)
     selected = follower.select("1")
     serving_now = msgspec.structs.replace(selected.serving, source="fallback")
     follower.selected = msgspec.structs.replace(selected, serving=serving_now)

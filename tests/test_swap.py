@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.swap import Outcome, Swap
+from greenroom.supervision.swap import Outcome, Swap
 
 
 def test_a_swap_is_committed_only_when_every_member_has_prepared() -> None:

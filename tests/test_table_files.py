@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from greenroom.data.table_files import Places, read_table
 from greenroom.errors import DataError
-from greenroom.table_files import Places, read_table
 
 
 def csv(text, *wanted):

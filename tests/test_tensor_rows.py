@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import RequestError, RequestInvalid
-from greenroom.request import RequestType
+from greenroom.payloads.request import RequestType
+from greenroom.protocols.tensor_rows import TensorReader, input_metadata
+from greenroom.protocols.tensors import Tensor
 from greenroom.schema import Column, Schema
-from greenroom.tensor_rows import TensorReader, input_metadata
-from greenroom.tensors import Tensor
 
 NUMERIC = Schema(
     (

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from greenroom.refusal import MAX_LISTED
-from greenroom.tensors import (
+from greenroom.payloads.refusal import MAX_LISTED
+from greenroom.protocols.tensors import (
     NUMBERS,
     BadTensor,
     datatype_of,

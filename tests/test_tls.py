@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from certificates import write_certificate
+from greenroom.access.tls import Certificate, require_certificate, trusting
 from greenroom.errors import SettingsError
 from greenroom.settings import Settings
-from greenroom.tls import Certificate, require_certificate, trusting
 
 
 def settings(pem) -> Settings:

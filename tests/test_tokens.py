@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.errors import SettingsError
-from greenroom.tokens import (
+from greenroom.access.tokens import (
     SCOPES,
     TokensFile,
     new_secret,
@@ -20,6 +19,7 @@ from greenroom.tokens import (
     parse_token,
     secret_digest,
 )
+from greenroom.errors import SettingsError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

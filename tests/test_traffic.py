@@ -17,8 +17,8 @@ from greenroom.app import App, Route
 from greenroom.errors import RegistryUnavailable
 from greenroom.gate import Gate
 from greenroom.model import Model
+from greenroom.supervision.worker_process import COMMAND
 from greenroom.task import classification
-from greenroom.worker_process import COMMAND
 from scraped import counted, single
 from servers import COLUMNS, GOOD, FakeRuntime, FakeServer, served
 from test_connection import running

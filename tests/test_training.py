@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from greenroom.app_loading import load_app
+from greenroom.deployment.fallback_file import read_sidecar, unpack_fallback
 from greenroom.errors import DataMissing, NotInRegistry, ProcessError
-from greenroom.evidence import read_holdout, read_reference
-from greenroom.fallback_file import read_sidecar, unpack_fallback
-from greenroom.manifest import HOLDOUT_FILE, REFERENCE_FILE, read_manifest
-from greenroom.promotion import history
-from greenroom.registry import Registry
-from greenroom.release import Release, train_and_release
-from greenroom.reproduction import Reproduction, reproduce
-from greenroom.runtime import load_runtime
+from greenroom.evaluation.evidence import read_holdout, read_reference
+from greenroom.inference.runtime import load_runtime
+from greenroom.promotion.promotion import history
+from greenroom.registry.registry import Registry
 from greenroom.selector import Selector
 from greenroom.settings_sources import load_settings
-from greenroom.version_files import directory_digest
+from greenroom.training.release import Release, train_and_release
+from greenroom.training.reproduction import Reproduction, reproduce
+from greenroom.versions.manifest import HOLDOUT_FILE, REFERENCE_FILE, read_manifest
+from greenroom.versions.version_files import directory_digest
 from sample_app import write_app, write_rows
 
 PRODUCTION = Selector.parse("Production")
@@ -148,8 +148,8 @@ def test_the_runtime_answers_the_reference_sample_as_training_did(trained):
 
 
 def test_the_registered_version_is_compiled_and_its_run_says_so(trained, registry):
-    from greenroom.compiled import read_parity
-    from greenroom.runtime import load_native
+    from greenroom.compiler.compiled import read_parity
+    from greenroom.inference.runtime import load_native
 
     _, release, directory = trained
     report, runtime, native = (

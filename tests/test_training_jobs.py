@@ -20,7 +20,7 @@ import pytest
 import builders
 from fake_server import FakeFollower, Server, serving
 from greenroom.job_store import JobStore
-from greenroom.worker_process import COMMAND
+from greenroom.supervision.worker_process import COMMAND
 from keep_alive import post, under_load
 from scraped import single
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from greenroom.job_store import JobStore, lives
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from sample_app import write_app
 from waiting import wait_for
 

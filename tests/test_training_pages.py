@@ -16,7 +16,7 @@ from greenroom.errors import TrainingUnderway
 from greenroom.job import Job, new_job_id
 from greenroom.job_store import JobStore
 from greenroom.settings import Settings
-from greenroom.training_report import TrainedModel, TrainingReport
+from greenroom.training.training_report import TrainedModel, TrainingReport
 from servers import FakeServer, served
 
 KINDS = ("rf", "nn")

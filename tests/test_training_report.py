@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenroom.errors import DataMissing, ProcessError
-from greenroom.training_report import ReportFile, TrainedModel, read_report
+from greenroom.training.training_report import ReportFile, TrainedModel, read_report
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from greenroom.errors import (
     PromotionUnderway,
 )
 from greenroom.gate import Gate
-from greenroom.moving import INTENT_TAG
-from greenroom.promotion import history, rollback
+from greenroom.promotion.moving import INTENT_TAG
+from greenroom.promotion.promotion import history, rollback
+from greenroom.promotion.transitions import Judge, Transition, transition
 from greenroom.selector import Selector
 from greenroom.task import classification
-from greenroom.transitions import Judge, Transition, transition
 
 NAME = "housing"
 PRODUCTION = Selector("stage", "Production")

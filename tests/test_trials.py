@@ -6,12 +6,12 @@ import pytest
 
 from greenroom.app_loading import load_app
 from greenroom.errors import AppError
-from greenroom.manifest import read_manifest
-from greenroom.promotion import history
-from greenroom.registry import Registry
-from greenroom.reproduction import reproduce
+from greenroom.promotion.promotion import history
+from greenroom.registry.registry import Registry
 from greenroom.settings_sources import load_settings
+from greenroom.training.reproduction import reproduce
 from greenroom.training_route import TrainingPlan
+from greenroom.versions.manifest import read_manifest
 from sample_app import write_app, write_rows
 from test_training import _download, _train
 

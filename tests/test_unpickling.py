@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from builders import classifier, foreign, pickled, sklearn_flavors, write_mlmodel
 from greenroom.errors import VersionCorrupt, VersionUnloadable
-from greenroom.mlmodel import read_mlmodel
-from greenroom.unpickling import ALLOW_VARIABLE, check_packages, load_estimator
+from greenroom.versions.mlmodel import read_mlmodel
+from greenroom.versions.unpickling import ALLOW_VARIABLE, check_packages, load_estimator
 
 X = np.array([[0.0, 1.0], [2.0, 3.0]])
 

@@ -9,17 +9,17 @@ import pytest
 import builders
 from certificates import write_certificate
 from fake_server import FakeFollower, Server, serving
+from greenroom.access.tokens import TokensFile
 from greenroom.app import App
 from greenroom.errors import SettingsError, VersionUnloadable
 from greenroom.gate import Gate
 from greenroom.model import Model
 from greenroom.schema import Column
 from greenroom.settings import ModelSettings, Settings
-from greenroom.supervisor import Supervisor
+from greenroom.supervision.supervisor import Supervisor
+from greenroom.supervision.worker_process import COMMAND
 from greenroom.task import regression
-from greenroom.tokens import TokensFile
 from greenroom.wiring import app_targets, build_tracking_server, registered_target
-from greenroom.worker_process import COMMAND
 
 
 def model(name: str, **fields: object) -> Model:

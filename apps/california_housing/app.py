@@ -15,17 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenroom import (
-    App,
-    Column,
-    Gate,
-    Management,
-    Model,
-    Route,
-    SettingsFile,
-    Status,
-    regression,
-)
+from greenroom import App, Column, Gate, Management, Model, Route, SettingsFile, Status, regression
 
 MODEL = "california_housing_best_model"
 

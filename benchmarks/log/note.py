@@ -9,15 +9,15 @@ from pathlib import Path
 from benchmarks.serving.answers import Questions
 from benchmarks.serving.versions import Version
 from benchmarks.serving.wire import GREENROOM
-from greenroom.generation import Deployment
+from greenroom.inference.generation import Deployment
+from greenroom.inference.prediction_log import Asked, Asker, Call, PredictionLog
+from greenroom.inference.proving import proved
+from greenroom.inference.runtime import load_runtime
+from greenroom.inference.served_model import ServedModel
+from greenroom.log.spool import Spool
+from greenroom.log.spooling import Spooler
+from greenroom.payloads.request import Rows
 from greenroom.prediction_id import new_prediction_ids
-from greenroom.prediction_log import Asked, Asker, Call, PredictionLog
-from greenroom.proving import proved
-from greenroom.request import Rows
-from greenroom.runtime import load_runtime
-from greenroom.served_model import ServedModel
-from greenroom.spool import Spool
-from greenroom.spooling import Spooler
 from greenroom.status import VersionStatus
 
 _CALLS = 100

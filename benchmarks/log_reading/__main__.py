@@ -24,9 +24,9 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from benchmarks.serving import machine
 from benchmarks.serving.__main__ import RESULTS
-from greenroom.log_reading import PredictionLogReader, Window
-from greenroom.log_rows import COMMON
-from greenroom.log_tables import CONFIGURATION, LogTables
+from greenroom.log.log_reading import PredictionLogReader, Window
+from greenroom.log.log_rows import COMMON
+from greenroom.log.log_tables import CONFIGURATION, LogTables
 
 MODEL = "m"
 FIRST_DAY = dt.date(2026, 1, 1)

@@ -13,12 +13,12 @@ import os
 from functools import cache
 from typing import Any
 
-from greenroom.generation import Deployment, Generation
-from greenroom.inference import Engine
+from greenroom.http.messages import Reply
+from greenroom.http.serving import Server, build_asgi
+from greenroom.inference.generation import Deployment, Generation
+from greenroom.inference.inference import Engine
+from greenroom.inference.runtime import load_runtime
 from greenroom.instruments import WorkerInstruments
-from greenroom.messages import Reply
-from greenroom.runtime import load_runtime
-from greenroom.serving import Server, build_asgi
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, Status, VersionStatus
 

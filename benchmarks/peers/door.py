@@ -13,8 +13,8 @@ import uvicorn
 
 from benchmarks.peers.alternatives import build
 from benchmarks.serving.load import TOKEN
-from greenroom.connection import Connection
 from greenroom.draining import DrainingServer
+from greenroom.http.connection import Connection
 from greenroom.instruments import Answers, WorkerInstruments
 from greenroom.settings import Settings
 

@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.serving.processes import free_port, running, wait_for
+from greenroom.data.fingerprint import combined_digest, tree_digests
 from greenroom.errors import VersionCorrupt
-from greenroom.evidence import read_reference
-from greenroom.fingerprint import combined_digest, tree_digests
-from greenroom.manifest import REFERENCE_FILE, Manifest, read_manifest
+from greenroom.evaluation.evidence import read_reference
+from greenroom.versions.manifest import REFERENCE_FILE, Manifest, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "benchmarks" / ".cache"

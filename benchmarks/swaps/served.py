@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from greenroom.following import Follower, Poll
-from greenroom.generation import Deployment
+from greenroom.deployment.following import Follower, Poll
+from greenroom.inference.generation import Deployment
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, VersionStatus
-from greenroom.supervisor import Supervisor
+from greenroom.supervision.supervisor import Supervisor
 
 FOREVER_S = 3600.0
 """How often the supervisor polls by itself: the reloads are to decide."""
@@ -37,7 +37,7 @@ def deployment(directory: Path, version: str) -> Deployment:
 
 
 class Alternating:
-    """Selects the next deployment whenever it is asked; like `greenroom.following.Follower`.
+    """Selects the next deployment whenever it is asked; like `greenroom.deployment.following.Follower`.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """What is wrong with an app: all of it at once, before a training finds it piece by piece.
 
 Looks at the definition, the settings file and the documented variables, and has
-:mod:`greenroom.rehearsal` try the app's own functions. Trains nothing, talks to no server.
+:mod:`greenroom.training.rehearsal` try the app's own functions. Trains nothing, talks to no server.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import yaml
 
 from greenroom.app import App
 from greenroom.app_loading import APP_FILE, forget_app, load_app
+from greenroom.data.examples import example_request
 from greenroom.errors import (
     AppError,
     GreenroomError,
@@ -24,13 +25,12 @@ from greenroom.errors import (
     SettingsError,
     collected_refusals,
 )
-from greenroom.examples import example_request
 from greenroom.model import Model
-from greenroom.rehearsal import Problem, rehearse
-from greenroom.request import RequestType
+from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 from greenroom.settings import ModelSettings, Settings
 from greenroom.settings_sources import SETTINGS_FILE, load_documented, load_settings
+from greenroom.training.rehearsal import Problem, rehearse
 
 __all__ = ["Problem", "check"]
 

@@ -3,7 +3,7 @@
 Of a version that Greenroom did not train, rows are drawn inside its signature to prove the graph
 on; one that it trained brings its reference sample along. The pickle is opened once, by whoever
 asks for this; from then on the graph serves. What is compiled and how it is proved is
-:mod:`greenroom.compiled`'s and :mod:`greenroom.parity`'s business.
+:mod:`greenroom.compiler.compiled`'s and :mod:`greenroom.compiler.parity`'s business.
 """
 
 from __future__ import annotations
@@ -15,24 +15,30 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from greenroom.categories import category_places
-from greenroom.compiled import Subject, frame_subject, read_parity, write_compiled
+from greenroom.compiler.categories import category_places
+from greenroom.compiler.compiled import Subject, frame_subject, read_parity, write_compiled
+from greenroom.compiler.parity import MOST_THRESHOLDS, ParityReport
+from greenroom.compiler.placing import STEPS, landmarks
+from greenroom.data.features import FeaturesModule
+from greenroom.data.frames import to_frame
+from greenroom.deployment.fetching import fetch
 from greenroom.errors import GreenroomError, NotConvertible
-from greenroom.features import FeaturesModule
-from greenroom.fetching import fetch
-from greenroom.foreign import Foreign, open_foreign, serve_foreign
-from greenroom.frames import to_frame
-from greenroom.manifest import Manifest, read_manifest
-from greenroom.mlmodel import MlModel, read_mlmodel
-from greenroom.model_store import ModelStore
-from greenroom.parity import MOST_THRESHOLDS, ParityReport
-from greenroom.placing import STEPS, landmarks
-from greenroom.predictions import Predictions
+from greenroom.evaluation.predictions import Predictions
+from greenroom.inference.foreign import Foreign, open_foreign, serve_foreign
+from greenroom.inference.runtime import (
+    estimator_of,
+    features_of,
+    load_runtime,
+    reference_rows,
+    task_of,
+)
 from greenroom.progress import OnProgress, silent
-from greenroom.registered import ModelVersion
-from greenroom.registry import Registry
-from greenroom.runtime import estimator_of, features_of, load_runtime, reference_rows, task_of
+from greenroom.registry.registered import ModelVersion
+from greenroom.registry.registry import Registry
 from greenroom.schema import Schema
+from greenroom.versions.manifest import Manifest, read_manifest
+from greenroom.versions.mlmodel import MlModel, read_mlmodel
+from greenroom.versions.model_store import ModelStore
 
 DRAWN_ROWS: Final = 2_000
 REFERENCE_ROWS: Final = 1_000

@@ -5,7 +5,8 @@ maps: a request reads it once, so that all workers change versions at one instan
 (prepare this, I have, my status, please reload) goes as length-prefixed MessagePack over a pair of
 sockets; the end of that stream is how each side learns that the other is gone.
 
-Who sends what when is :mod:`greenroom.supervisor`'s and :mod:`greenroom.membership`'s business.
+Who sends what when is :mod:`greenroom.supervision.supervisor`'s and
+:mod:`greenroom.http.membership`'s business.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import msgspec
 
 from greenroom.errands import Done, Errand
 from greenroom.errors import ProcessError
-from greenroom.generation import Generation
+from greenroom.inference.generation import Generation
 from greenroom.settings import Settings
 from greenroom.status import Status
 

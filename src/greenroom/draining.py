@@ -6,7 +6,7 @@ stops accepting, answers with ``connection: close`` whatever still comes on the 
 has, and only closes those that stay silent. When all are gone it ends as it always does, which lets
 the requests in flight finish.
 
-Whose turn it is to leave is :mod:`greenroom.rolling_restart`'s business.
+Whose turn it is to leave is :mod:`greenroom.supervision.rolling_restart`'s business.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Errands: what a worker asks of the supervisor on behalf of a caller, and what comes of it.
 
 Plain values that go over the control channel (:mod:`greenroom.control`). Reloading is
-:mod:`greenroom.pursuit`'s business, what concerns the registry
-:mod:`greenroom.registry_errands`'s, and training :mod:`greenroom.jobs`'s.
+:mod:`greenroom.supervision.pursuit`'s business, what concerns the registry
+:mod:`greenroom.registry_errands`'s, and training :mod:`greenroom.supervision.jobs`'s.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from greenroom.history import Record
 from greenroom.job import Job, JobOrder
-from greenroom.registered import ModelVersion, RegisteredModel
+from greenroom.promotion.history import Record
+from greenroom.registry.registered import ModelVersion, RegisteredModel
 from greenroom.status import Status
 
 

@@ -2,7 +2,7 @@
 
 A message says what failed and for which object; ``advice`` says what to do next. The command line
 prints both on one line; the server puts them into a reply. There is no HTTP status here: which
-status an error becomes is decided in :mod:`greenroom.serving` alone.
+status an error becomes is decided in :mod:`greenroom.http.serving` alone.
 
 ::
 

@@ -1,9 +1,10 @@
 """Feedback: what was really the case for predictions, as a client sends it, one or many.
 
-By the rules that predictions have (:mod:`greenroom.refusal`): a body is taken whole or refused
-whole, and every bad field of every item is named, without its value. Whether there is a prediction
-of an id is not asked here: feedback may be early or late. Keeping it is
-:mod:`greenroom.prediction_log`'s business, joining it :mod:`greenroom.live_scores`'.
+By the rules that predictions have (:mod:`greenroom.payloads.refusal`): a body is taken whole or
+refused whole, and every bad field of every item is named, without its value. Whether there is a
+prediction of an id is not asked here: feedback may be early or late. Keeping it is
+:mod:`greenroom.inference.prediction_log`'s business, joining it
+:mod:`greenroom.tracing.live_scores`'.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.errors import FieldProblem, RequestInvalid, RequestMalformed
-from greenroom.log_records import Observation
-from greenroom.refusal import (
+from greenroom.log.log_records import Observation
+from greenroom.payloads.refusal import (
     LARGEST_INTEGER,
     MAX_LISTED,
     field_problems,

@@ -1,7 +1,7 @@
 """The gate: whether a candidate may take the place of the version now selected.
 
 Pure: figures in, a decision out. Where the figures come from (hold-out rows that neither version
-was trained on) is :mod:`greenroom.promotion`'s business.
+was trained on) is :mod:`greenroom.promotion.promotion`'s business.
 """
 
 from __future__ import annotations

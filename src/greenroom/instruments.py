@@ -5,7 +5,7 @@ into their own seats of the shared memory; :func:`read_totals` reads all seats a
 handles of the hot path are made once for a generation, and each is one call of a fifth of a
 microsecond (``docs/decisions/0015-counters-in-shared-memory.md``).
 
-What a metric is called and how it is written down is :mod:`greenroom.exposition`'s business.
+What a metric is called and how it is written down is :mod:`greenroom.http.exposition`'s business.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A training job: what was asked for, the process that does it, and how that is or went.
 
 A value, kept on disk by :mod:`greenroom.job_store`; who starts and ends jobs is
-:mod:`greenroom.jobs`.
+:mod:`greenroom.supervision.jobs`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from greenroom.training_report import TrainedModel, TrainingReport
+from greenroom.training.training_report import TrainedModel, TrainingReport
 from greenroom.training_route import TrainingPlan
 
 __all__ = ["Job", "JobOrder", "JobState", "ProcessIdentity", "is_job_id", "new_job_id"]

@@ -20,7 +20,7 @@ import msgspec
 from greenroom import processes
 from greenroom.errors import ProcessError
 from greenroom.job import Job, ProcessIdentity, is_job_id
-from greenroom.training_report import read_report
+from greenroom.training.training_report import read_report
 
 __all__ = ["JobStore", "lives"]
 

@@ -15,8 +15,8 @@ from greenroom.redaction import Redactions, redactions_of
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
-    from greenroom.log_tables import LogTables
-    from greenroom.spool import Spool
+    from greenroom.log.log_tables import LogTables
+    from greenroom.log.spool import Spool
 
 __all__ = [
     "build_log_tables",
@@ -37,14 +37,14 @@ def log_address(settings: Settings) -> str:
 
 def build_log_tables(settings: Settings) -> LogTables:
     """Return the tables of the log; nothing is asked of them yet."""
-    from greenroom.log_tables import LogTables
+    from greenroom.log.log_tables import LogTables
 
     return LogTables(log_address(settings))
 
 
 def find_spool(settings: Settings) -> Spool | None:
     """Return the spool in the home folder; None where no server has made one."""
-    from greenroom.spool import Spool
+    from greenroom.log.spool import Spool
 
     folder = Path(settings.home) / SPOOL_FOLDER
     return Spool(folder) if folder.is_dir() else None

@@ -5,12 +5,12 @@ As :mod:`greenroom.wiring`, of which it is the part that imports what tables are
 
 from __future__ import annotations
 
-from greenroom.lineage import Lineage
+from greenroom.log.log_reading import PredictionLogReader
 from greenroom.log_opening import build_log_tables, find_spool
-from greenroom.log_reading import PredictionLogReader
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
 from greenroom.settings import Settings
-from greenroom.tracing import Tracer
+from greenroom.tracing.lineage import Lineage
+from greenroom.tracing.tracing import Tracer
 from greenroom.wiring import build_store
 
 __all__ = ["build_lineage", "build_log_reader", "build_tracer"]

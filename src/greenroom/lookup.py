@@ -13,7 +13,7 @@ import msgspec
 from greenroom.errors import GreenroomError
 from greenroom.log_wiring import build_tracer
 from greenroom.lookup_process import LookupOrder, LookupOutcome
-from greenroom.tracing import NoSuchPrediction
+from greenroom.tracing.tracing import NoSuchPrediction
 from greenroom.wiring import build_registry
 
 __all__ = ["look_up", "main"]

@@ -1,7 +1,7 @@
 """Processes and ports as the operating system sees them: who holds a port, who is still alive.
 
 Reads ``/proc``; where there is none (macOS), asks ``ps``, and the holder of a port stays unknown.
-Starting processes is left to those who watch them: :mod:`greenroom.supervisor` and
+Starting processes is left to those who watch them: :mod:`greenroom.supervision.supervisor` and
 :mod:`greenroom.tracking_server`.
 """
 

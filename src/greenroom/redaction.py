@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from greenroom.errors import SettingsError, VersionUnloadable
+from greenroom.payloads.rows import RowSource
 from greenroom.privacy import NOTHING_PRIVATE, Privacy
-from greenroom.rows import RowSource
 from greenroom.schema import Column
 from greenroom.settings import Settings
 

@@ -1,14 +1,15 @@
 """Errands to the registry: what callers ask of it through the server, done by the supervisor.
 
 Each method blocks and may be called from any thread. What a transition is made of is
-:mod:`greenroom.transitions`'s business; how callers ask, :mod:`greenroom.management_pages`'s.
+:mod:`greenroom.promotion.transitions`'s business; how callers ask,
+:mod:`greenroom.http.management_pages`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from greenroom.deployments import Target
+from greenroom.deployment.deployments import Target
 from greenroom.errands import (
     DescribeModel,
     ListModels,
@@ -17,9 +18,9 @@ from greenroom.errands import (
     MoveVersion,
     VersionMoved,
 )
-from greenroom.promotion import history
-from greenroom.registry import Registry
-from greenroom.transitions import Judge, find_model, transition
+from greenroom.promotion.promotion import history
+from greenroom.promotion.transitions import Judge, find_model, transition
+from greenroom.registry.registry import Registry
 
 __all__ = ["RegistryErrand", "RegistryErrands", "RegistryOutcome"]
 

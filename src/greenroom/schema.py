@@ -1,8 +1,8 @@
 """Columns: what one row of data is made of, by name, kind, range and unit.
 
 The same columns describe a row in a file, in a request and at an estimator's door. This module
-holds the values and their rules; reading files is :mod:`greenroom.dataset`, decoding requests is
-:mod:`greenroom.request`.
+holds the values and their rules; reading files is :mod:`greenroom.training.dataset`, decoding
+requests is :mod:`greenroom.payloads.request`.
 
 Rows are held column by column, as ``Columns``: a dict of one-dimensional numpy arrays of equal
 length. Numbers, integers and booleans are ``float64`` with NaN for a missing value, which is what

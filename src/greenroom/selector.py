@@ -1,7 +1,7 @@
 """Selectors: the one way in which a model names the version that it serves.
 
 Pure: text in, a value out. Resolving a selector against a registry is
-:mod:`greenroom.registry`'s business.
+:mod:`greenroom.registry.registry`'s business.
 """
 
 from __future__ import annotations

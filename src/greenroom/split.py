@@ -5,7 +5,7 @@ that happen to be there: when data grow, no row that a version was trained on ca
 the rows that its successor is judged on. Data with a time are split by time instead.
 
 Also the folds of cross-validation among the training rows. Where a row's key comes from is
-:mod:`greenroom.fingerprint`'s business; scikit-learn is imported only when folds are made.
+:mod:`greenroom.data.fingerprint`'s business; scikit-learn is imported only when folds are made.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from greenroom.data.fingerprint import row_keys
 from greenroom.errors import AppError, DataError, refuse
-from greenroom.fingerprint import row_keys
 from greenroom.schema import Column, Columns
 
 Fold = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greenroom.errors import AppError
-from greenroom.metrics import (
+from greenroom.evaluation.metrics import (
     ANOMALY_METRICS,
     CLASSIFICATION_METRICS,
     FORECAST_METRICS,

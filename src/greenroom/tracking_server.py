@@ -4,7 +4,7 @@ A server that answers at the tracking URI is used as it is. On loopback, where n
 is started as a child in a process group of its own, on SQLite inside the home folder, with
 artifacts proxied. Its process is written down, so that one which outlived a killed parent is
 adopted: it then ends with us, like one that we started. Nothing here imports MLflow, which takes
-seconds; talking to its registry is :mod:`greenroom.registry`'s business.
+seconds; talking to its registry is :mod:`greenroom.registry.registry`'s business.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training over HTTP, as an app declares it: what may be asked for, and what is trained then.
 
-Values alone. Which pages are made of them is :mod:`greenroom.training_pages`' business, how a
-training runs :mod:`greenroom.jobs`'.
+Values alone. Which pages are made of them is :mod:`greenroom.http.training_pages`' business, how a
+training runs :mod:`greenroom.supervision.jobs`'.
 """
 
 from __future__ import annotations

@@ -17,31 +17,31 @@ from typing import TYPE_CHECKING, Final
 from greenroom.app import App
 from greenroom.app_loading import load_app
 from greenroom.control import WORKER_VARIABLE, CommittedGeneration, WorkerSetup
-from greenroom.deployments import Target
+from greenroom.data.features import features_digest
+from greenroom.deployment.deployments import Target
+from greenroom.deployment.fetching import fetch
+from greenroom.deployment.following import Follower
 from greenroom.errors import AppError, SettingsError
-from greenroom.features import features_digest
-from greenroom.fetching import fetch
-from greenroom.following import Follower
-from greenroom.generation import Deployment
+from greenroom.inference.generation import Deployment
 from greenroom.log_opening import SPOOL_FOLDER, build_redactions, log_address
-from greenroom.model_store import ModelStore
 from greenroom.progress import OnProgress, silent
 from greenroom.redaction import Redactions
-from greenroom.registered import ModelVersion
-from greenroom.registry import Registry
+from greenroom.registry.registered import ModelVersion
+from greenroom.registry.registry import Registry
 from greenroom.schema import Column
 from greenroom.selector import Selector
 from greenroom.settings import ModelSettings, Settings
+from greenroom.versions.model_store import ModelStore
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from greenroom.inference.prediction_log import PredictionLog
+    from greenroom.inference.served_model import ServedModel
     from greenroom.instruments import WorkerInstruments
-    from greenroom.prediction_log import PredictionLog
+    from greenroom.log.shipper_process import ShipperProcess
     from greenroom.registry_errands import RegistryErrands
-    from greenroom.served_model import ServedModel
-    from greenroom.shipper_process import ShipperProcess
-    from greenroom.supervisor import Supervisor
+    from greenroom.supervision.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
 STORE_FOLDER: Final = "store"
@@ -129,14 +129,14 @@ def build_supervisor(
     folder : Path
         Where the app is.
     on_event, on_log, registry_starts : callable
-        As :class:`greenroom.supervisor.Supervisor` takes them.
+        As :class:`greenroom.supervision.supervisor.Supervisor` takes them.
     config : Path, optional
         The settings file that was named instead of the app's own.
     reread : callable, optional
         Reads the settings again, for hot reload.
     """
-    from greenroom.jobs import train_command
-    from greenroom.supervisor import Supervisor
+    from greenroom.supervision.jobs import train_command
+    from greenroom.supervision.supervisor import Supervisor
 
     if settings.log:
         build_redactions(app, settings)  # what is wrong with them is said before anything starts
@@ -158,8 +158,8 @@ def build_supervisor(
 
 def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | None:
     """Return what does errands to the registry, where an app has routes for them."""
+    from greenroom.promotion.transitions import Judge
     from greenroom.registry_errands import RegistryErrands
-    from greenroom.transitions import Judge
 
     if app is None or app.management is None:
         return None
@@ -175,9 +175,9 @@ def build_shipper(
     app: App | None = None,
 ) -> ShipperProcess:
     """Return what ships the predictions that the workers note; nothing runs yet."""
-    from greenroom.mlflow_setup import mlflow_setup
-    from greenroom.shipper import ShipperSetup
-    from greenroom.shipper_process import ShipperProcess
+    from greenroom.log.mlflow_setup import mlflow_setup
+    from greenroom.log.shipper import ShipperSetup
+    from greenroom.log.shipper_process import ShipperProcess
 
     setup = ShipperSetup(
         spool=str(Path(settings.home) / SPOOL_FOLDER),
@@ -256,7 +256,7 @@ def download_version(registry: Registry, version: ModelVersion, folder: Path) ->
     Raises
     ------
     VersionError, RegistryError
-        As :func:`greenroom.fetching.fetch`.
+        As :func:`greenroom.deployment.fetching.fetch`.
     """
     store = ModelStore(folder)
     return store.path(fetch(registry, store, version))
@@ -273,13 +273,13 @@ def worker() -> ASGIApp:
         When the app cannot be imported.
     """
     from greenroom.counters import CounterMemory
-    from greenroom.first_use import FirstUse
-    from greenroom.inference import Engine
+    from greenroom.http.first_use import FirstUse
+    from greenroom.http.membership import Membership
+    from greenroom.http.serving import build_asgi
+    from greenroom.inference.inference import Engine
+    from greenroom.inference.residency import BoundedEngine
+    from greenroom.inference.runtime import load_runtime
     from greenroom.instruments import WorkerInstruments
-    from greenroom.membership import Membership
-    from greenroom.residency import BoundedEngine
-    from greenroom.runtime import load_runtime
-    from greenroom.serving import build_asgi
 
     setup = WorkerSetup.load(os.environ.get(WORKER_VARIABLE, ""))
     app = load_app(Path(setup.app_folder)) if setup.app_folder else None
@@ -340,10 +340,10 @@ def _prediction_log(
     LogError
         When the spool cannot be written.
     """
-    from greenroom.mlflow_setup import models_for_mlflow
-    from greenroom.prediction_log import PredictionLog
-    from greenroom.spool import Spool
-    from greenroom.spooling import Spooler
+    from greenroom.inference.prediction_log import PredictionLog
+    from greenroom.log.mlflow_setup import models_for_mlflow
+    from greenroom.log.spool import Spool
+    from greenroom.log.spooling import Spooler
 
     spooler = Spooler(
         Spool(Path(settings.home) / SPOOL_FOLDER),

@@ -27,12 +27,12 @@ from typing import Any, Final
 import msgspec
 import uvicorn
 
-from greenroom.connection import Connection
+from greenroom.access.tls import Certificate
 from greenroom.control import WORKER_VARIABLE, WorkerSetup
 from greenroom.draining import DrainingServer
 from greenroom.errors import GreenroomError
+from greenroom.http.connection import Connection
 from greenroom.settings import Settings
-from greenroom.tls import Certificate
 
 APP: Final = "greenroom.wiring:worker"
 BACKLOG: Final = 2048

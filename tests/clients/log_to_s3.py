@@ -19,7 +19,7 @@ import httpx
 
 import builders
 from app_versions import fitted
-from greenroom.log_tables import LogTables
+from greenroom.log.log_tables import LogTables
 from real_server import deployed, served
 from waiting import wait_for
 
@@ -60,7 +60,7 @@ def kill_shipper() -> int:
     n_killed = 0
     for task in Path("/proc/self/task").glob("*/children"):
         for pid in task.read_text().split():
-            if b"greenroom.shipper" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"greenroom.log.shipper" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
                 n_killed += 1
     return n_killed

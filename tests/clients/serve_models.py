@@ -24,14 +24,14 @@ from sklearn.preprocessing import OneHotEncoder
 
 import builders
 from fake_server import FakeFollower, FakePoll, serving
-from greenroom.compiled import compile_version
-from greenroom.examples import typical_values
-from greenroom.frames import to_frame
-from greenroom.generation import Deployment
-from greenroom.predictions import Predictions
+from greenroom.compiler.compiled import compile_version
+from greenroom.data.examples import typical_values
+from greenroom.data.frames import to_frame
+from greenroom.evaluation.predictions import Predictions
+from greenroom.inference.generation import Deployment
 from greenroom.schema import Column, Schema
+from greenroom.supervision.worker_process import COMMAND
 from greenroom.task import TASKS
-from greenroom.worker_process import COMMAND
 
 N_ROWS = 40
 NUMBERS = (Column("a", minimum=-10, maximum=10), Column("b", "integer", minimum=0, maximum=9))

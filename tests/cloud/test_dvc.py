@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from greenroom.app_loading import load_app
-from greenroom.dataset import load_dataset
 from greenroom.errors import DataError
-from greenroom.registry import Registry
+from greenroom.registry.registry import Registry
+from greenroom.training.dataset import load_dataset
 from sample_app import write_app
 
 

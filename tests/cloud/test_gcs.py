@@ -14,14 +14,14 @@ import httpx
 import pytest
 
 from greenroom.app_loading import load_app
-from greenroom.dataset import load_dataset, require_dataset
 from greenroom.errors import DataMissing, RegistryError
-from greenroom.generation import Deployment
-from greenroom.registry import Registry
-from greenroom.release import Release, train_and_release
+from greenroom.inference.generation import Deployment
+from greenroom.registry.registry import Registry
 from greenroom.settings import Settings
 from greenroom.settings_sources import load_settings
-from greenroom.version_files import directory_digest
+from greenroom.training.dataset import load_dataset, require_dataset
+from greenroom.training.release import Release, train_and_release
+from greenroom.versions.version_files import directory_digest
 from greenroom.wiring import build_follower
 from sample_app import write_app
 from waiting import wait_for

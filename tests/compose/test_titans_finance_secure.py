@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from greenroom.tokens import secret_digest
+from greenroom.access.tokens import secret_digest
 from stack import MLFLOW, Stack, stack
 from waiting import wait_for
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import httpx
 from deltalake import DeltaTable
 
-from greenroom.log_tables import LogTables
+from greenroom.log.log_tables import LogTables
+from greenroom.log.spool import Spool
 from greenroom.processes import group_members
-from greenroom.spool import Spool
 from greenroom.tracking_server import TrackingServer
 from sample_app import write_app
 from test_up import REQUEST, _free_port
@@ -82,7 +82,7 @@ class Machine:
 
     def kill_shipper(self) -> bool:
         """Kill what ships; return whether it was there."""
-        found = self._children("greenroom.shipper")
+        found = self._children("greenroom.log.shipper")
         return bool(found) and _kill(found[0])
 
     def kill_supervisor(self) -> bool:

@@ -18,7 +18,7 @@ import pytest
 
 import builders
 from app_versions import fitted
-from greenroom.spool import Balance, Spool
+from greenroom.log.spool import Balance, Spool
 from real_server import deployed, served
 from test_logged_server import shipped
 from waiting import wait_for

@@ -19,8 +19,8 @@ import pytest
 from callers import Callers
 from machine import Machine, machine
 
-from greenroom.segments import UNSEALED, Segment
-from greenroom.spool import Balance, Spool
+from greenroom.log.segments import UNSEALED, Segment
+from greenroom.log.spool import Balance, Spool
 from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]

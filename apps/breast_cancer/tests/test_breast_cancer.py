@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from greenroom.app_loading import load_app
-from greenroom.dataset import load_dataset
-from greenroom.fitting import prepare
+from greenroom.training.dataset import load_dataset
+from greenroom.training.fitting import prepare
 
 FOLDER = Path(__file__).resolve().parents[1]
 MODEL = load_app(FOLDER).model()

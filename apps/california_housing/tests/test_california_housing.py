@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from greenroom.app_loading import load_app
-from greenroom.dataset import load_dataset
-from greenroom.fitting import prepare, read_features
-from greenroom.request import RequestType
+from greenroom.payloads.request import RequestType
 from greenroom.schema import take
 from greenroom.settings_sources import load_settings
+from greenroom.training.dataset import load_dataset
+from greenroom.training.fitting import prepare, read_features
 
 FOLDER = Path(__file__).resolve().parents[1]
 DOCUMENT = FOLDER.parents[2] / "shared" / "systems" / "california_housing.md"

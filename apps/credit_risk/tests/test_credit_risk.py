@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from greenroom.app_loading import load_app
-from greenroom.dataset import load_dataset
-from greenroom.fitting import prepare, read_features
-from greenroom.frames import to_frame
+from greenroom.data.frames import to_frame
 from greenroom.schema import take
+from greenroom.training.dataset import load_dataset
+from greenroom.training.fitting import prepare, read_features
 
 FOLDER = Path(__file__).resolve().parents[1]
 REAL_FILE = FOLDER.parents[2] / "shared" / "data" / "credit_risk" / "cs-training.csv"

@@ -14,9 +14,9 @@ import yaml
 from sklearn.metrics import r2_score
 
 from greenroom.app_loading import load_app, package_name
-from greenroom.dataset import load_dataset
-from greenroom.fitting import prepare, read_features
-from greenroom.frames import to_frame
+from greenroom.data.frames import to_frame
+from greenroom.training.dataset import load_dataset
+from greenroom.training.fitting import prepare, read_features
 
 FOLDER = Path(__file__).resolve().parents[1]
 APP = load_app(FOLDER)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from greenroom.app_loading import load_app, package_name
-from greenroom.dataset import load_dataset
+from greenroom.data.frames import to_frame
 from greenroom.errors import DataError
-from greenroom.fitting import fit_candidate, prepare, read_features
-from greenroom.frames import to_frame
+from greenroom.training.dataset import load_dataset
+from greenroom.training.fitting import fit_candidate, prepare, read_features
 
 FOLDER = Path(__file__).resolve().parents[1]
 REAL_FILE = FOLDER.parents[2] / "shared" / "data" / "transactions" / "personal_transactions.csv"

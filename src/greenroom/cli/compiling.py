@@ -16,7 +16,7 @@ from greenroom.selector import Selector
 
 if TYPE_CHECKING:
     from greenroom.compilation import Compilation
-    from greenroom.registry import ModelVersion, Registry
+    from greenroom.registry.registry import ModelVersion, Registry
 
 
 @click.command("compile", short_help="Make and prove a compiled runtime for a version.")
@@ -58,7 +58,7 @@ def compile_(name: str, schema: Path | None, app: str, config: Path | None) -> N
 
 def _selector(project: Project, name: str, given: str) -> Selector:
     """Return what an argument selects; of a name alone, what would be served."""
-    from greenroom.release import deployed
+    from greenroom.training.release import deployed
 
     if given:
         return Selector.parse(given)

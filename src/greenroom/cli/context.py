@@ -16,8 +16,8 @@ import click
 from greenroom.app import App
 from greenroom.app_loading import APP_FILE, find_app, load_app
 from greenroom.cli.terminal import note
+from greenroom.data.google_credentials import credentials_problem
 from greenroom.errors import SettingsError
-from greenroom.google_credentials import credentials_problem
 from greenroom.settings import Settings
 from greenroom.settings_sources import CONFIG_VARIABLE, load_settings
 

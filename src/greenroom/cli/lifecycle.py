@@ -15,9 +15,9 @@ from greenroom.task import TASKS, Task
 
 if TYPE_CHECKING:
     from greenroom.gate import Gate
-    from greenroom.history import Record
-    from greenroom.promotion import Promotion
-    from greenroom.registry import Registry
+    from greenroom.promotion.history import Record
+    from greenroom.promotion.promotion import Promotion
+    from greenroom.registry.registry import Registry
 
 app_option = click.option(
     "--app", default="", help="The app's folder or name; default: this folder's, where it has one."
@@ -51,7 +51,7 @@ def promote(
     name: str, version: str | None, target: str, without_gate: bool, app: str, config: Path | None
 ) -> None:
     """Judge a version of the registered model NAME, and select it if the gate lets it pass."""
-    from greenroom.promotion import promote as promote_version
+    from greenroom.promotion.promotion import promote as promote_version
     from greenroom.wiring import build_registry
 
     project = _project(app, config)
@@ -81,7 +81,7 @@ def promote(
 @config_option
 def rollback(name: str, version: str | None, target: str, app: str, config: Path | None) -> None:
     """Select the version of the registered model NAME that was selected before."""
-    from greenroom.promotion import rollback as roll_back
+    from greenroom.promotion.promotion import rollback as roll_back
     from greenroom.wiring import build_registry
 
     project = _project(app, config)
@@ -106,7 +106,7 @@ def history(name: str, app: str, config: Path | None) -> None:
 
     Promotions, refusals, rollbacks, transitions, and what somebody moved elsewhere.
     """
-    from greenroom.promotion import history as history_of
+    from greenroom.promotion.promotion import history as history_of
     from greenroom.wiring import build_registry
 
     project = _project(app, config)
@@ -124,7 +124,7 @@ def _project(app: str, config: Path | None) -> Project:
 
 
 def _selector(project: Project, name: str, target: str) -> Selector:
-    from greenroom.release import deployed
+    from greenroom.training.release import deployed
 
     if target:
         return Selector.parse(target)
@@ -137,7 +137,7 @@ def _selector(project: Project, name: str, target: str) -> Selector:
 
 def _aim(project: Project, registry: Registry, name: str, target: str, version: str | None) -> _Aim:
     """Take gate and task from this folder's app, else from what the version says of itself."""
-    from greenroom.judging import gate_of
+    from greenroom.promotion.judging import gate_of
 
     selector = _selector(project, name, target)
     for model in project.app.models if project.app else ():

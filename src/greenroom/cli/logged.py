@@ -24,8 +24,8 @@ from greenroom.errors import AppError, LogError, SettingsError
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
-    from greenroom.forgetting import Condition, Forgotten, Subject
-    from greenroom.log_export import Form
+    from greenroom.log.forgetting import Condition, Forgotten, Subject
+    from greenroom.log.log_export import Form
 
 SHOWN: Final = 20
 """How many predictions a table on the terminal has, where ``--limit`` does not say."""
@@ -69,8 +69,8 @@ def log(
     APP is an app's folder, or its name under apps/; NAME a registered model; default: the current
     folder. No server has to run.
     """
-    from greenroom.log_export import instant
-    from greenroom.log_reading import Window
+    from greenroom.log.log_export import instant
+    from greenroom.log.log_reading import Window
     from greenroom.log_wiring import build_log_reader
 
     project, names = _models(what, model, config)
@@ -110,9 +110,9 @@ def forget(
     held them are removed. What waits to be shipped is shipped before. That it was done is recorded
     in the home folder, without the value.
     """
-    from greenroom import forgetting, settling
+    from greenroom.log import forgetting, settling
+    from greenroom.log.outbox import Outbox
     from greenroom.log_opening import build_log_tables, find_spool
-    from greenroom.outbox import Outbox
     from greenroom.redaction import read_key
 
     if bool(where) == bool(subject):
@@ -203,7 +203,7 @@ def _form_of(out: Path) -> Form:
 
 
 def _print(name: str, rows: Any, wanted: Sequence[str] | None) -> None:
-    from greenroom.log_export import brief_columns, cell
+    from greenroom.log.log_export import brief_columns, cell
 
     shown = list(wanted) if wanted else brief_columns(rows)
     values = rows.select(shown).to_pylist()
@@ -212,7 +212,7 @@ def _print(name: str, rows: Any, wanted: Sequence[str] | None) -> None:
 
 
 def _write(rows: Any, form: Form, out: Path | None) -> None:
-    from greenroom.log_export import write_rows
+    from greenroom.log.log_export import write_rows
 
     if out is None:
         if form == "parquet" and sys.stdout.isatty():

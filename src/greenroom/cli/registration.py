@@ -22,11 +22,11 @@ from greenroom.errors import (
 from greenroom.training_route import TrainingPlan
 
 if TYPE_CHECKING:
-    from greenroom.model_folder import ModelEntry
-    from greenroom.registration import Registered
-    from greenroom.registry import Registry
-    from greenroom.release import Deployed
-    from greenroom.tracking import Tracking
+    from greenroom.registry.registry import Registry
+    from greenroom.training.model_folder import ModelEntry
+    from greenroom.training.registration import Registered
+    from greenroom.training.release import Deployed
+    from greenroom.training.tracking import Tracking
 
 
 @click.command(short_help="Register trained models from a folder, and select them.")
@@ -50,7 +50,7 @@ def register(
     Waits for MLflow. What was registered from the same files before is left alone, so it may be
     called again at any time.
     """
-    from greenroom.registration import wait_for_registry
+    from greenroom.training.registration import wait_for_registry
     from greenroom.wiring import build_registry
 
     options = {"generated": generated}
@@ -86,7 +86,7 @@ def register(
 
 
 def _train_missing(project: Project, folder: Path) -> None:
-    from greenroom.model_folder import find_models
+    from greenroom.training.model_folder import find_models
 
     there = {entry.name for entry in find_models(folder)[0]} if folder.is_dir() else set()
     for model in project.the_app.models:
@@ -96,7 +96,7 @@ def _train_missing(project: Project, folder: Path) -> None:
 
 def _entries(project: Project, folder: Path) -> tuple[list[ModelEntry], list[GreenroomError]]:
     """Return what is to be registered, and what is wrong with the folder besides."""
-    from greenroom.model_folder import find_models
+    from greenroom.training.model_folder import find_models
 
     entries, problems = find_models(folder)
     if project.app is None:
@@ -121,7 +121,7 @@ def _entries(project: Project, folder: Path) -> tuple[list[ModelEntry], list[Gre
 
 
 def _register(project: Project, registry: Registry, entry: ModelEntry) -> None:
-    from greenroom.registration import register_entry
+    from greenroom.training.registration import register_entry
 
     where = _destination(project, entry)
     with progress() as on_progress:
@@ -138,9 +138,9 @@ def _register(project: Project, registry: Registry, entry: ModelEntry) -> None:
 
 def _destination(project: Project, entry: ModelEntry) -> Deployed:
     """Say under which name a model is registered, and what is to name it."""
-    from greenroom.release import Deployed, deployed
     from greenroom.selector import Selector
     from greenroom.settings import ModelSettings
+    from greenroom.training.release import Deployed, deployed
 
     if project.app is not None:
         return deployed(project.app.model(entry.name), project.settings)
@@ -153,7 +153,7 @@ def _tracking(project: Project, entry: ModelEntry) -> Callable[[], Tracking]:
 
     @cache
     def connect() -> Tracking:
-        from greenroom.tracking import Tracking
+        from greenroom.training.tracking import Tracking
 
         return Tracking(project.settings.tracking_uri, experiment)
 

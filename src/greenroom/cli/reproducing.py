@@ -19,9 +19,9 @@ from greenroom.errors import AppError, GreenroomError, NothingSelected
 if TYPE_CHECKING:
     from greenroom.model import Model
     from greenroom.progress import OnProgress
-    from greenroom.registry import ModelVersion, Registry
-    from greenroom.reproduction import Reproduction
+    from greenroom.registry.registry import ModelVersion, Registry
     from greenroom.settings import Settings
+    from greenroom.training.reproduction import Reproduction
 
 
 @click.command(short_help="Prove that a version can be trained again.")
@@ -73,8 +73,8 @@ def _model_of(project: Project, registered: str) -> Model | None:
 def _reproduce(
     project: Project, registered: str, version: str, scratch: Path, on_progress: OnProgress
 ) -> Reproduction:
-    from greenroom.manifest import read_manifest
-    from greenroom.reproduction import reproduce as reproduce_version
+    from greenroom.training.reproduction import reproduce as reproduce_version
+    from greenroom.versions.manifest import read_manifest
     from greenroom.wiring import build_registry
 
     model = _model_of(project, registered)
@@ -108,7 +108,7 @@ def _reproduce(
 def _selected(
     registry: Registry, model: Model, registered: str, settings: Settings
 ) -> ModelVersion:
-    from greenroom.release import deployed
+    from greenroom.training.release import deployed
 
     selector = deployed(model, settings).selector
     versions = registry.resolve(registered, selector).versions

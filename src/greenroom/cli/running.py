@@ -28,10 +28,10 @@ from greenroom.cli.terminal import note, print_error, progress, show_log, table
 from greenroom.errors import AppError, GreenroomError, ProcessError, SettingsError
 
 if TYPE_CHECKING:
-    from greenroom.following import Follower
+    from greenroom.deployment.following import Follower
     from greenroom.settings import Settings
     from greenroom.status import Status
-    from greenroom.supervisor import Supervisor
+    from greenroom.supervision.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
 host_option = click.option("--host", default=None, help="The address to listen on.")
@@ -289,7 +289,7 @@ def _refuse_missing_data(project: Project, mlflow: TrackingServer) -> None:
 
     Only where the registry is sure to be empty: no database of ours, and no server that answers.
     """
-    from greenroom.dataset import require_dataset
+    from greenroom.training.dataset import require_dataset
 
     if mlflow.has_database or mlflow.answers():
         return

@@ -11,13 +11,13 @@ from typing import Any, Final
 import click
 import msgspec
 
+from greenroom.access.tls import trusting
 from greenroom.cli.context import Project, config_option, open_here, open_project
 from greenroom.cli.terminal import note, say, table
 from greenroom.errors import ProcessError
 from greenroom.processes import is_loopback
-from greenroom.server_record import ServerRecord, running_ports
 from greenroom.status import RestartStatus
-from greenroom.tls import trusting
+from greenroom.supervision.server_record import ServerRecord, running_ports
 
 ANSWER_TIMEOUT_S: Final = 5.0
 
@@ -167,8 +167,8 @@ def _show(url: str, others: list[int], verify: ssl.SSLContext | bool) -> None:
 
 def _show_log(home: Path | None, url: str, verify: ssl.SSLContext | bool) -> None:
     """Print how many predictions are in the log, and how many wait or are not in it."""
+    from greenroom.log.spool import Spool
     from greenroom.log_opening import SPOOL_FOLDER
-    from greenroom.spool import Spool
 
     if home is None or not (home / SPOOL_FOLDER).is_dir():
         return

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import click
 
+from greenroom.access.tokens import SCOPES, NewToken, Token, TokensFile
 from greenroom.cli.context import Project, config_option, open_here, open_project
 from greenroom.cli.terminal import note, say, table
-from greenroom.tokens import SCOPES, NewToken, Token, TokensFile
 
 app_option = click.option(
     "--app", default="", help="The app's folder or name; default: this folder's, where it has one."

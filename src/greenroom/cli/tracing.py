@@ -16,10 +16,10 @@ from greenroom.cli.terminal import note, say, table
 from greenroom.errors import AppError, SettingsError
 
 if TYPE_CHECKING:
-    from greenroom.live_scores import LiveScores, ModelScores
-    from greenroom.registry import Registry
-    from greenroom.replaying import Replay
+    from greenroom.registry.registry import Registry
     from greenroom.task import Task
+    from greenroom.tracing.live_scores import LiveScores, ModelScores
+    from greenroom.tracing.replaying import Replay
 
 STATUSES: Final[Mapping[str, int]] = {
     "same_bits": 0,
@@ -64,7 +64,7 @@ def trace(
     bound, 3 for one beyond it, and 5 where the request is not there as it was sent.
     """
     from greenroom.log_wiring import build_tracer
-    from greenroom.replaying import load_answering, replay
+    from greenroom.tracing.replaying import load_answering, replay
     from greenroom.wiring import build_registry, build_store
 
     project = open_project(app, config=config) if app else open_here(config=config)
@@ -98,8 +98,8 @@ def score_log(name: str, since: str, only: str, as_json: bool, config: Path | No
     APP is an app's folder, or its name under apps/; default: the current folder. Where there is no
     such app, NAME is a registered model.
     """
-    from greenroom.live_scores import score_log as score
     from greenroom.log_wiring import build_lineage, build_log_reader
+    from greenroom.tracing.live_scores import score_log as score
     from greenroom.wiring import build_registry
 
     project, tasks = _models(name, config)
@@ -123,7 +123,7 @@ def score_log(name: str, since: str, only: str, as_json: bool, config: Path | No
 
 def _registered_names(project: Project, registry: Registry) -> list[str]:
     """Return the registered models of an app; without one, all there are."""
-    from greenroom.release import deployed
+    from greenroom.training.release import deployed
 
     if project.app is None:
         return [model.name for model in registry.registered_models()]
@@ -138,7 +138,7 @@ def _models(name: str, config: Path | None) -> tuple[Project, dict[str, Task | N
     AppError
         When there is neither an argument nor an app here.
     """
-    from greenroom.release import deployed
+    from greenroom.training.release import deployed
 
     try:
         find_app(name)

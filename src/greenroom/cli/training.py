@@ -25,10 +25,10 @@ from greenroom.training_route import TrainingPlan
 if TYPE_CHECKING:
     from greenroom.app import App
     from greenroom.progress import OnProgress
-    from greenroom.release import Release
-    from greenroom.scorecard import Scorecards
-    from greenroom.training import Trained
-    from greenroom.training_report import ReportFile
+    from greenroom.training.release import Release
+    from greenroom.training.scorecard import Scorecards
+    from greenroom.training.training import Trained
+    from greenroom.training.training_report import ReportFile
 
 
 @click.command(short_help="Train, register the best, go through the gate.")
@@ -88,7 +88,7 @@ def train(
 
     APP is an app's folder, or its name under apps/; default: the current folder.
     """
-    from greenroom.training_report import ReportFile
+    from greenroom.training.training_report import ReportFile
 
     # Read when OpenMP is first loaded: threads that wait leave the cores to the others, MLflow's
     # server among them; spinning, a training takes several times as long on a busy machine.
@@ -121,7 +121,7 @@ def train(
 
 
 def _scorecards(project: Project, plans: Sequence[TrainingPlan], figures: Path) -> Scorecards:
-    from greenroom.scorecard import Scorecards
+    from greenroom.training.scorecard import Scorecards
 
     return Scorecards(project.folder / figures, [plan.model for plan in plans])
 
@@ -140,7 +140,7 @@ def _train(
     file: ReportFile | None,
     cards: Scorecards | None,
 ) -> None:
-    from greenroom.release import report_of, train_and_release
+    from greenroom.training.release import report_of, train_and_release
     from greenroom.wiring import build_registry
 
     if not project.settings.mlflow_enabled:
@@ -191,7 +191,7 @@ def _both(one: OnProgress, other: OnProgress) -> OnProgress:
 
 def train_into_folder(project: Project, plan: TrainingPlan, into: Path) -> None:
     """Train one model into its folder below ``into``, and show what came of it."""
-    from greenroom.pretraining import train_into
+    from greenroom.training.pretraining import train_into
 
     model = project.the_app.model(plan.model)
     with progress() as on_progress:

@@ -1,0 +1,1 @@
+"""Inference: versions in memory, and what they answer; no HTTP."""

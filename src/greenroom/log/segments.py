@@ -1,0 +1,262 @@
+"""Segments: files of checksummed frames, which a process that is killed leaves whole.
+
+A segment is laid out on disk in full before it is used, and mapped into memory: appending is
+copying, which no full disk can interrupt, and what has been copied is the system's to write,
+whatever becomes of the process. A frame is its length, its CRC-32 and its payload; the length is
+written last, so a frame that was cut off is told by its checksum, or is not there at all.
+
+What the payloads mean is :mod:`greenroom.log.log_records`' business; which segments there are, and
+when one is sealed, :mod:`greenroom.log.spool`'s.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+from uuid import UUID
+from zlib import crc32
+
+from greenroom.errors import SpoolCorrupt
+
+__all__ = ["FORMAT", "SEALED", "UNSEALED", "Head", "Segment", "SegmentWriter", "seal"]
+
+FORMAT: Final = 1
+UNSEALED: Final = ".open"
+SEALED: Final = ".sealed"
+
+_MAGIC: Final = b"GREENLOG"
+_HEAD: Final = struct.Struct("<8sII16sQQQ")
+_COUNTS: Final = struct.Struct("<QQ")
+_COUNTS_AT: Final = 64
+_FRAME: Final = struct.Struct("<II")
+HEAD_BYTES: Final = 128
+
+
+class Head(NamedTuple):
+    """What a segment says about itself.
+
+    Attributes
+    ----------
+    spool : UUID
+        Which spool it belongs to.
+    slot : int
+        Which of the spool's writers wrote it.
+    sequence : int
+        Its place among that writer's segments; later ones have higher numbers.
+    rows_before : int
+        How many predictions that writer's segments before it hold, ever since the spool was made;
+        0, like the next one, before it is used.
+    began_at_us : int
+        When its use began, in microseconds since 1970.
+    """
+
+    spool: UUID
+    slot: int
+    sequence: int
+    rows_before: int = 0
+    began_at_us: int = 0
+
+
+class SegmentWriter:
+    """A segment that is being written, by one process alone; not for several threads at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is made; nothing may be there.
+    head : Head
+    n_bytes : int
+        How large it is at most, its head included.
+
+    Raises
+    ------
+    OSError
+        When there is no room for all of it, or the folder cannot be written.
+
+    Attributes
+    ----------
+    n_rows : int
+        How many predictions it holds.
+    """
+
+    def __init__(self, path: Path, head: Head, n_bytes: int) -> None:
+        self.path: Final = path
+        self.head = head
+        self.n_rows = 0
+        self._used = HEAD_BYTES
+        self._size: Final = n_bytes
+        self.fd: Final = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # A hole would be filled only when it is written to, and a full disk kill the process.
+            os.posix_fallocate(self.fd, 0, n_bytes)
+            self._memory: Final = mmap.mmap(self.fd, n_bytes)
+        except OSError:
+            os.close(self.fd)
+            path.unlink(missing_ok=True)
+            raise
+        self._write_head()
+        _COUNTS.pack_into(self._memory, _COUNTS_AT, 0, self._used)
+
+    @property
+    def n_bytes(self) -> int:
+        """How much of it is used."""
+        return self._used
+
+    def begin(self, rows_before: int) -> None:
+        """Begin to use a segment that was made beforehand."""
+        began_at_us = time.time_ns() // 1_000
+        self.head = self.head._replace(rows_before=rows_before, began_at_us=began_at_us)
+        self._write_head()
+
+    def append(self, payload: bytes, n_rows: int = 0) -> bool:
+        """Append a frame with ``n_rows`` predictions; return False when it does not fit any more.
+
+        When this has returned, a kill of the process loses nothing of it.
+        """
+        at = self._used
+        n_payload = len(payload)
+        end = at + _FRAME.size + n_payload
+        if end > self._size:
+            return False
+        memory = self._memory
+        memory[at + _FRAME.size : end] = payload
+        _FRAME.pack_into(memory, at, n_payload, crc32(payload))
+        self._used = end
+        self.n_rows += n_rows
+        _COUNTS.pack_into(memory, _COUNTS_AT, self.n_rows, end)
+        return True
+
+    def sync(self) -> None:
+        """Have what is appended survive a power cut; takes milliseconds."""
+        os.fdatasync(self.fd)
+
+    def seal(self) -> Path:
+        """End the segment and return where it is from now on; an empty one is removed."""
+        self._memory.close()
+        if self._used == HEAD_BYTES:
+            os.close(self.fd)
+            self.path.unlink(missing_ok=True)
+            return self.path
+        os.ftruncate(self.fd, self._used)
+        os.fsync(self.fd)
+        os.close(self.fd)
+        return _sealed(self.path)
+
+    def _write_head(self) -> None:
+        spool, *numbers = self.head
+        slot, *rest = numbers
+        _HEAD.pack_into(self._memory, 0, _MAGIC, FORMAT, slot, spool.bytes, *rest)
+
+
+class Segment:
+    """A segment as it is read; also while it is being written, up to its last whole frame.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    SpoolCorrupt
+        When the file is no segment, or of a later format.
+    OSError
+        When it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        with path.open("rb") as file:
+            start = file.read(HEAD_BYTES)
+        if len(start) < HEAD_BYTES or not start.startswith(_MAGIC):
+            raise SpoolCorrupt(f"{path} is no segment of a log", advice="move it elsewhere")
+        _, found, slot, spool, *numbers = _HEAD.unpack_from(start)
+        if found > FORMAT:
+            raise SpoolCorrupt(
+                f"{path} has format {found}, this Greenroom reads up to {FORMAT}",
+                advice="upgrade greenroom where the log is shipped",
+            )
+        self.head: Final = Head(UUID(bytes=spool), slot, *numbers)
+        self.n_rows_noted: Final = int(_COUNTS.unpack_from(start, _COUNTS_AT)[0])
+
+    @property
+    def sealed(self) -> bool:
+        """Whether nothing will be added to it."""
+        return self.path.suffix == SEALED
+
+    @property
+    def n_rows(self) -> int:
+        """How many predictions it holds, as its writer has noted it after each frame."""
+        return self.n_rows_noted
+
+    def frames(self) -> Iterator[bytes]:
+        """Go through the payloads in their order; a frame that is not whole ends it."""
+        for start, end in self._places():
+            yield self._bytes[start:end]
+
+    def end(self) -> int:
+        """Return where the last whole frame ends, in bytes from the beginning."""
+        return max((end for _, end in self._places()), default=HEAD_BYTES)
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        try:
+            data = self._bytes = self.path.read_bytes()
+        except FileNotFoundError:
+            data = self._bytes = self.path.with_suffix(SEALED).read_bytes()
+        at = HEAD_BYTES
+        while at + _FRAME.size <= len(data):
+            n_payload, checksum = _FRAME.unpack_from(data, at)
+            start = at + _FRAME.size
+            at = start + n_payload
+            if not n_payload or at > len(data) or crc32(data[start:at]) != checksum:
+                return
+            yield start, at
+
+
+def seal(path: Path, n_rows: int) -> Path | None:
+    """End a segment whose writer is gone; return where it is, or None where it held nothing.
+
+    Parameters
+    ----------
+    path : Path
+        The segment; nobody may be writing to it.
+    n_rows : int
+        How many predictions its frames hold: the writer may have been killed between writing the
+        last one and noting it.
+
+    Raises
+    ------
+    SpoolCorrupt
+        When the file is no segment.
+    """
+    end = Segment(path).end()
+    if end == HEAD_BYTES:
+        path.unlink(missing_ok=True)
+        return None
+    with path.open("r+b") as file:
+        file.seek(_COUNTS_AT)
+        file.write(_COUNTS.pack(n_rows, end))
+        file.truncate(end)
+        file.flush()
+        os.fsync(file.fileno())
+    return _sealed(path)
+
+
+def _sealed(path: Path) -> Path:
+    found = path.with_suffix(SEALED)
+    path.rename(found)
+    sync_folder(path.parent)
+    return found
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

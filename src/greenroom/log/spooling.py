@@ -1,0 +1,284 @@
+"""Spooling: one process appends to the log, and a thread of its own does everything that is slow.
+
+Appending is a copy into memory that the system will write (:mod:`greenroom.log.segments`). The
+thread makes what was appended survive a power cut, has the next segment ready before it is needed,
+and seals those that are full or have been open for long enough.
+
+What is appended is not known here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from greenroom.errors import SpoolFull
+from greenroom.log.outbox import Outbox
+from greenroom.log.segments import HEAD_BYTES, Head, SegmentWriter
+from greenroom.log.spool import Balance, Spool
+
+__all__ = ["Spooler"]
+
+SEGMENT_BYTES: Final = 8 * 2**20
+"""Two of them are mapped at a time, and count as the worker's memory."""
+
+_FRAME_BYTES: Final = 8
+_RETRY_S: Final = 1.0
+
+
+class Spooler:
+    """What one process appends to a spool with; safe in threads.
+
+    Parameters
+    ----------
+    spool : Spool
+    fsync_s : float
+        How much a power cut may lose, in seconds; 0: what :meth:`when_durable` says.
+    seal_s : float
+        How long a segment is open at most, when it holds anything.
+    max_bytes : int
+        How much of the disk the spool may take.
+    segment_bytes : int
+        How large a segment is.
+
+    Raises
+    ------
+    OSError, SpoolCorrupt
+        When the spool cannot be written.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        fsync_s: float,
+        seal_s: float,
+        max_bytes: int,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._spool: Final = spool
+        self._fsync_s: Final = fsync_s
+        self._seal_s: Final = seal_s
+        self._max_bytes: Final = max_bytes
+        self._segment_bytes: Final = segment_bytes
+        self._slot, self._slot_lock = spool.free_slot()
+        self._slot.seal_leftovers()
+        self._sequence = self._slot.last_sequence()
+        self._rows = self._slot.rows_ever()
+        self._lock: Final = threading.Lock()
+        self._open: SegmentWriter | None = None
+        self._next: SegmentWriter | None = None
+        self._full: list[SegmentWriter] = []
+        self._described: set[int] = set()
+        self._waiting: list[Callable[[], object]] = []
+        self._unsynced = False
+        self._problem = ""
+        self._wake: Final = threading.Event()
+        self._ending = False
+        self._keeper: Final = threading.Thread(target=self._keep, name="spool", daemon=True)
+        self._prepare()
+        self._keeper.start()
+
+    @property
+    def slot(self) -> int:
+        """Which of the spool's slots this process has."""
+        return self._slot.number
+
+    def append(
+        self, payload: bytes, n_rows: int, number: int, described: Callable[[], bytes]
+    ) -> None:
+        """Append a frame that refers to a description, which every segment holds once.
+
+        Parameters
+        ----------
+        payload : bytes
+            The frame.
+        n_rows : int
+            How many predictions it holds.
+        number : int
+            The description's; negative for a frame that refers to none.
+        described : callable
+            Returns the frame of the description; called where the segment does not hold it yet.
+
+        Raises
+        ------
+        SpoolFull
+            When there is no room for it; nothing of it is kept.
+        """
+        with self._lock:
+            segment = self._open
+            if segment is None or not self._put(segment, payload, n_rows, number, described):
+                segment = self._roll(len(payload), described if number >= 0 else None)
+                self._put(segment, payload, n_rows, number, described)
+            self._unsynced = True
+
+    def when_durable(self, told: Callable[[], object]) -> None:
+        """Have ``told`` called, in the thread, when all that is appended survives a power cut."""
+        with self._lock:
+            self._waiting.append(told)
+        self._wake.set()
+
+    @property
+    def immediate(self) -> bool:
+        """Whether replies have to wait until their records survive a power cut."""
+        return not self._fsync_s
+
+    def balance(self) -> Balance:
+        """Return how many predictions all writers of the spool were given, and where they are."""
+        return self._spool.balance()
+
+    def outbox(self) -> Outbox:
+        """Return where what goes on from the spool to MLflow waits."""
+        return Outbox(self._spool)
+
+    def seal(self) -> None:
+        """Have what was appended so far sealed, soon."""
+        with self._lock:
+            self._set_aside()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Seal what is open, and let the slot go."""
+        self._ending = True
+        self._wake.set()
+        self._keeper.join()
+        with self._lock:
+            self._set_aside()
+            self._set_aside()  # the one that was ready, too
+        self._settle()
+        os.close(self._slot_lock)
+
+    def _put(
+        self,
+        segment: SegmentWriter,
+        payload: bytes,
+        n_rows: int,
+        number: int,
+        described: Callable[[], bytes],
+    ) -> bool:
+        if number >= 0 and number not in self._described:
+            if not segment.append(described()):
+                return False
+            self._described.add(number)
+        if not segment.append(payload, n_rows):
+            return False
+        self._rows += n_rows
+        return True
+
+    def _roll(self, n_payload: int, described: Callable[[], bytes] | None) -> SegmentWriter:
+        """Go on with a fresh segment, in which a payload has room; the lock is held."""
+        n_needed = HEAD_BYTES + _FRAME_BYTES + n_payload
+        if described is not None:
+            n_needed += _FRAME_BYTES + len(described())
+        fresh = self._next
+        if fresh is None or n_needed > self._segment_bytes:
+            # A frame must not wait for the thread; the one it makes has a lower number by then.
+            fresh = self._made(self._taken(), max(n_needed, self._segment_bytes))
+            if self._next is not None:
+                self._full.append(self._next)
+        self._next = None
+        self._set_aside()
+        self._use(fresh)
+        self._wake.set()
+        return fresh
+
+    def _use(self, segment: SegmentWriter) -> None:
+        segment.begin(self._rows)
+        self._open = segment
+
+    def _set_aside(self) -> None:
+        """Have the open segment sealed; the next one follows, where it is ready."""
+        if self._open is not None:
+            self._full.append(self._open)
+            self._open = None
+        if self._next is not None:
+            self._use(self._next)
+            self._next = None
+        self._described.clear()
+
+    def _taken(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _made(self, sequence: int, n_bytes: int) -> SegmentWriter:
+        if self._spool.n_bytes() + n_bytes > self._max_bytes:
+            raise SpoolFull(
+                "the prediction log holds as much as it may",
+                advice="see why it is not shipped, or raise log_max_bytes",
+            )
+        head = Head(self._spool.id, self._slot.number, sequence)
+        try:
+            return SegmentWriter(self._slot.path(sequence), head, n_bytes)
+        except OSError as error:
+            raise SpoolFull(
+                f"the prediction log cannot be written: {error.strerror}",
+                advice="make room on the disk of the home folder",
+            ) from error
+
+    # What the thread does.
+
+    def _keep(self) -> None:
+        while not self._ending:
+            self._wake.wait(self._fsync_s or self._seal_s)
+            self._wake.clear()
+            try:
+                self._prepare()
+                self._seal_old()
+                self._settle()
+            except OSError as error:
+                self._say(f"the prediction log cannot be written: {error.strerror}")
+                time.sleep(_RETRY_S)
+
+    def _prepare(self) -> None:
+        """Have a segment open and the next one ready, if there is room for them."""
+        try:
+            while self._open is None or self._next is None:
+                self._prepare_one()
+        except SpoolFull as error:
+            self._say(f"{self._slot.folder}: {error}")
+        else:
+            self._problem = ""
+
+    def _prepare_one(self) -> None:
+        with self._lock:
+            sequence = self._taken()
+        made = self._made(sequence, self._segment_bytes)
+        with self._lock:
+            if self._open is not None and self._open.head.sequence > sequence:
+                self._full.append(made)  # a frame did not wait for it
+            elif self._open is None:
+                self._use(made)
+            else:
+                self._next = made
+
+    def _seal_old(self) -> None:
+        with self._lock:
+            segment = self._open
+            if segment is None or segment.n_bytes == HEAD_BYTES:
+                return
+            if time.time() - segment.head.began_at_us / 1e6 >= self._seal_s:
+                self._set_aside()
+
+    def _settle(self) -> None:
+        """Make what was appended so far survive a power cut; seal what is to be sealed."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            full, self._full = self._full, []
+            segment, needed = self._open, self._unsynced
+            self._unsynced = False
+        for ended in full:
+            ended.seal()
+        if segment is not None and needed:
+            segment.sync()
+        for told in waiting:
+            told()
+
+    def _say(self, problem: str) -> None:
+        """Log a problem once, until it is over."""
+        if problem != self._problem:
+            self._problem = problem
+            logging.getLogger(__name__).error("%s", problem)

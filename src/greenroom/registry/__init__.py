@@ -1,0 +1,1 @@
+"""The model registry, over MLflow's REST interface and without importing MLflow."""
