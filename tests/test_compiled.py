@@ -219,7 +219,8 @@ def test_an_engine_answers_from_a_compiled_version(tmp_path):
 def test_a_worker_with_a_compiled_version_needs_neither_pandas_nor_scikit_learn(tmp_path):
     directory, _, _ = compiled_version(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from greenroom.inference.runtime import load_runtime\n"
+        "import sys; from pathlib import Path\n"
+        "from greenroom.inference.runtime import load_runtime\n"
         f"runtime = load_runtime(Path({str(directory)!r})); runtime.warm()\n"
         "assert runtime.kind == 'compiled'\n"
         "heavy = {'pandas', 'sklearn', 'mlflow', 'onnx', 'pyarrow', 'scipy'} & sys.modules.keys()\n"

@@ -118,7 +118,8 @@ def test_reading_evidence_does_not_import_pandas(tmp_path):
     path = tmp_path / "holdout.parquet"
     write_holdout(path, hold([1, 2], [0, 1]))
     script = (
-        "import sys; from pathlib import Path; from greenroom.evaluation.evidence import read_holdout;"
+        "import sys; from pathlib import Path;"
+        "from greenroom.evaluation.evidence import read_holdout;"
         f"read_holdout(Path({str(path)!r})); sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -257,7 +257,8 @@ def test_a_python_function_of_any_kind_is_served_through_mlflow(tmp_path):
 def test_serving_a_version_never_imports_mlflow(tmp_path):
     directory = version(tmp_path, features=FEATURES)
     program = (
-        "import sys; from pathlib import Path; from greenroom.inference.runtime import load_runtime\n"
+        "import sys; from pathlib import Path\n"
+        "from greenroom.inference.runtime import load_runtime\n"
         "assert not {'sklearn', 'pandas', 'pyarrow', 'mlflow'} & set(sys.modules)\n"
         f"load_runtime(Path({str(directory)!r})).warm()\n"
         "assert 'mlflow' not in sys.modules\n"

@@ -726,7 +726,8 @@ def test_the_given_context_is_entered_before_the_first_request_and_left_after_th
 
 def test_serving_imports_nothing_that_is_only_needed_for_training():
     heavy = ("pandas", "sklearn", "mlflow", "scipy", "pyarrow", "matplotlib", "pydantic")
-    program = f"import sys, greenroom.http.serving; print([name for name in {heavy!r} if name in sys.modules])"
+    imported = "import sys, greenroom.http.serving;"
+    program = f"{imported} print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )

@@ -37,7 +37,9 @@ def deployment(directory: Path, version: str) -> Deployment:
 
 
 class Alternating:
-    """Selects the next deployment whenever it is asked; like `greenroom.deployment.following.Follower`.
+    """Selects the next deployment whenever it is asked.
+
+    As `greenroom.deployment.following.Follower` does.
 
     Parameters
     ----------

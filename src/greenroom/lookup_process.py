@@ -74,7 +74,9 @@ class LookupProcess:
         self._n_waiting = 0
 
     async def look_up(self, prediction_id: str, models: Sequence[str]) -> dict[str, Any]:
-        """Return what is known of a prediction, as :meth:`greenroom.tracing.tracing.Tracer.trace` has it.
+        """Return what is known of a prediction.
+
+        As :meth:`greenroom.tracing.tracing.Tracer.trace` has it.
 
         Raises
         ------
