@@ -89,7 +89,7 @@ def test_a_line_stays_one_line_whatever_a_caller_calls_its_request():
 
 def test_lines_go_to_standard_error(monkeypatch):
     reading, writing = os.pipe()
-    monkeypatch.setattr(greenroom.access_log, "_STANDARD_ERROR", writing)
+    monkeypatch.setattr(greenroom.http.access_log, "_STANDARD_ERROR", writing)
     turn = Turn()
     AccessLog(0, soon=turn.later.append).note(visit())
     turn.end()
@@ -101,7 +101,7 @@ def test_lines_go_to_standard_error(monkeypatch):
 def test_a_server_goes_on_when_nobody_reads_its_log(monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
-    monkeypatch.setattr(greenroom.access_log, "_STANDARD_ERROR", writing)
+    monkeypatch.setattr(greenroom.http.access_log, "_STANDARD_ERROR", writing)
     turn = Turn()
     AccessLog(0, soon=turn.later.append).note(visit())
     turn.end()

@@ -116,7 +116,7 @@ class Lines:
 @pytest.fixture
 def lines(monkeypatch):
     lines = Lines()
-    monkeypatch.setattr(greenroom.access_log, "_write_to_standard_error", lines.write)
+    monkeypatch.setattr(greenroom.http.access_log, "_write_to_standard_error", lines.write)
     return lines
 
 

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+import greenroom
 from greenroom.data.fingerprint import combined_digest, tree_digests
 from greenroom.versions.manifest import Code, Environment
 
@@ -52,7 +53,7 @@ def record_code(folder: Path) -> Code:
         for path, digest in tree_digests(folder, _CODE).items()
         if not path.startswith("tests/")
     }
-    package = Path(__file__).parent
+    package = Path(greenroom.__file__).parent
     files |= {f"greenroom/{path}": digest for path, digest in tree_digests(package, _CODE).items()}
     commit = _git(folder, "rev-parse", "HEAD")
     dirty = bool(commit and _git(folder, "status", "--porcelain", "--", "."))
