@@ -56,7 +56,9 @@ def test_a_worker_without_a_supervisor_says_who_starts_workers() -> None:
     assert "workers are started by `greenroom serve`" in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("module", ["supervision.supervisor", "wiring", "tracking_server", "worker"])
+@pytest.mark.parametrize(
+    "module", ["supervision.supervisor", "wiring", "tracking_server", "worker"]
+)
 def test_a_serving_process_imports_nothing_that_only_training_needs(module: str) -> None:
     heavy = ["mlflow", "pandas", "sklearn", "matplotlib"]
     code = f"import sys, greenroom.{module}; print([n for n in {heavy} if n in sys.modules])"
