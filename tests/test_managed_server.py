@@ -202,6 +202,7 @@ def test_the_documented_deployment_workflow(two):
         assert server.move("9", "Staging").json()["error"]["message"] == f"{name} has no version 9"
         assert server.move("9" * 18, "Staging").status_code == 404
     log = (folder / "log").read_text()
-    assert "DEBUG greenroom.mlflow_rest: GET /api/2.0/mlflow/registered-models/search: HTTP" in log
+    searched = "GET /api/2.0/mlflow/registered-models/search: HTTP"
+    assert f"DEBUG greenroom.registry.mlflow_rest: {searched}" in log
     assert '"level":"DEBUG"' in log  # a worker's line
     assert " is loaded after " in log
