@@ -143,6 +143,8 @@ async def serving(
     if home is not None:
         settings["home"] = str(home)
     defaults = {"port": 0, "poll_interval_s": 0.05, "load_timeout_s": 20.0, "drain_timeout_s": 5.0}
+    # Tests keep all processors busy themselves.
+    defaults["log_ship_patience_s"] = 0
     state = {"log": False} if home is None else {"log": False, "home": str(home)}
     chosen = Settings(**{**defaults, **state, **settings})
     supervisor = Supervisor(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from greenroom.errors import RequestError, RequestInvalid, RequestMalformed, VersionUnloadable
 from greenroom.payloads.refusal import LARGEST_INTEGER, MAX_LISTED, MAX_RECORDS, explain
-from greenroom.payloads.request import MAX_ROWS, RequestType
+from greenroom.payloads.request import MAX_ROWS, RequestType, Rows
 from greenroom.schema import Column, Schema
 
 EVERY_KIND = Schema(
@@ -51,6 +51,32 @@ def columns(body, requests=REQUESTS):
 
 
 # What is taken
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.fixed_dictionaries(
+                {"n": st.floats(-1, 1e6), "s": st.text()},
+                optional={"b": st.booleans(), "maybe_s": st.none() | st.text()},
+            ),
+            st.sampled_from(["", " ", "\n"]),
+        ),
+        min_size=1,
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_bodies_that_are_read_again_together_are_the_rows_that_each_was(drawn):
+    bodies = [f"{space}{json.dumps({**GOOD, **row})}{space}".encode() for row, space in drawn]
+    again = REQUESTS.decode_again(bodies).columns()
+    each = Rows.joined([REQUESTS.decode(body) for body in bodies]).columns()
+    for name, values in each.items():
+        np.testing.assert_array_equal(again[name], values)
+
+
+def test_a_body_that_was_never_taken_is_not_taken_among_others_either():
+    with pytest.raises(RequestInvalid):
+        REQUESTS.decode_again([json.dumps(GOOD).encode(), b'{"n": 1}'])
 
 
 @pytest.mark.parametrize(

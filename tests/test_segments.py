@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import SpoolCorrupt
@@ -45,6 +45,7 @@ def test_what_was_appended_is_read_back_while_it_is_open_and_when_it_is_sealed(
         assert Segment(found).sealed
 
 
+@settings(deadline=None)  # the disk's, which others use too
 @given(payloads=PAYLOADS, cut=st.integers(0, 5_000))
 def test_a_segment_that_was_cut_off_anywhere_holds_its_first_whole_frames(
     tmp_path_factory, payloads, cut
@@ -58,6 +59,7 @@ def test_a_segment_that_was_cut_off_anywhere_holds_its_first_whole_frames(
     assert Segment(found).end() <= size
 
 
+@settings(deadline=None)  # the disk's, which others use too
 @given(payloads=st.lists(st.binary(min_size=1), min_size=2, max_size=8), place=st.integers(0, 400))
 def test_a_changed_byte_ends_a_segment_and_is_never_given_out(tmp_path_factory, payloads, place):
     path = tmp_path_factory.mktemp("segments") / "1.open"
@@ -101,6 +103,18 @@ def test_an_empty_segment_is_removed_when_it_is_sealed(tmp_path):
     writer = SegmentWriter(tmp_path / "1.open", HEAD, 4_096)
     writer.seal()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("n_ready", [1, 65_536, 70_000, 10**9])
+def test_what_is_made_ready_of_a_segment_changes_nothing_of_what_it_holds(tmp_path, n_ready):
+    writer = SegmentWriter(tmp_path / "1.open", HEAD, 100_000, n_ready)
+    assert writer.path.stat().st_size == 100_000
+    writer.begin(100)
+    while writer.append(b"frame"):
+        pass
+    found = Segment(writer.seal())
+    assert set(found.frames()) == {b"frame"}
+    assert found.head.rows_before == 100
 
 
 def test_a_disk_without_room_is_noticed_when_the_segment_is_made(tmp_path):

@@ -6,6 +6,8 @@ import datetime as dt
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -18,7 +20,7 @@ from greenroom.log.log_records import (
     Version,
     encode,
 )
-from greenroom.log.log_rows import column_names
+from greenroom.log.log_rows import column_names, prediction_rows
 from greenroom.log.log_tables import LogTables
 from greenroom.log.shipping import ship_all
 from greenroom.log.spool import Balance, Spool
@@ -144,6 +146,37 @@ def test_rows_of_lists_of_columns_and_single_ones_stand_in_their_order(tmp_path)
         True,
         False,
     ]
+
+
+def test_rows_are_the_same_whatever_requests_they_are_shipped_with(tmp_path):
+    ids = new_prediction_ids(9)
+    rows = [{**ROW, "age": None, "income": float(n)} for n in range(9)]
+    requests = [
+        request(rows[0], ids[:1]),
+        request(rows[1], ids[1:2], first=1),
+        request(rows[2:4], ids[2:4], first=2),
+        request({name: [row[name] for row in rows[4:6]] for name in ROW}, ids[4:6], form="columns"),
+        request(rows[6:7], ids[6:7], form="redacted"),
+        request(rows[7], ids[7:9]),  # one row that was asked, two that were answered
+    ]
+    described = version()
+    together = prediction_rows(described, [answers(*requests)]).drop_columns("call_rows")
+    alone = [prediction_rows(described, [answers(one)]) for one in requests]
+    assert together == pa.concat_tables(alone).drop_columns("call_rows").combine_chunks()
+
+
+def test_the_least_and_greatest_value_of_what_was_asked_stand_nowhere_in_a_tables_files(tmp_path):
+    (one,) = new_prediction_ids(1)
+    ship_all(
+        spooled(tmp_path, (version(), answers(request(ROW, [one])))),
+        LogTables(str(tmp_path / "log")),
+    )
+    (path,) = (tmp_path / "log").rglob("*.parquet")
+    group = pq.read_metadata(path).row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    noted = {one.path_in_schema for one in columns if one.statistics and one.statistics.has_min_max}
+    assert noted == {"prediction_id", "request_key", "answered_at"}
+    assert {one.compression for one in columns} == {"ZSTD"}
 
 
 def test_a_missing_value_is_null_and_not_a_number(tmp_path):

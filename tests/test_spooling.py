@@ -14,7 +14,7 @@ import pytest
 
 from greenroom.errors import SpoolFull
 from greenroom.log.log_records import Answers, Request, Version, encode, read_record
-from greenroom.log.segments import Segment
+from greenroom.log.segments import HEAD_BYTES, Segment, SegmentWriter
 from greenroom.log.spool import Balance, Ledger, Spool, rows_in
 from greenroom.log.spooling import Spooler
 from waiting import wait_for
@@ -250,6 +250,26 @@ def test_a_reply_can_wait_until_its_record_survives_a_power_cut(tmp_path):
     writer.when_durable(durable.set)
     assert durable.wait(5)
     writer.close()
+
+
+@pytest.mark.parametrize(("fsync_s", "expected"), [(0.01, [65_536, 65_536, 120_000]), (0, [0] * 3)])
+def test_as_much_of_a_segment_is_made_ready_as_the_one_before_lets_expect(
+    tmp_path, monkeypatch, fsync_s, expected
+):
+    made = []
+
+    class Told(SegmentWriter):
+        def __init__(self, path, head, n_bytes, n_ready=0):
+            made.append(n_ready)
+            super().__init__(path, head, n_bytes, n_ready)
+
+    monkeypatch.setattr("greenroom.log.spooling.SegmentWriter", Told)
+    writer = spooler(Spool(tmp_path / "spool"), fsync_s=fsync_s, segment_bytes=2**20)
+    writer.append(b"x" * (60_000 - HEAD_BYTES - 8), 0, -1, lambda: b"")
+    writer.seal()
+    wait_for(lambda: len(made) == 3, "the next segment is ready", within_s=5)
+    writer.close()
+    assert made == expected
 
 
 def test_a_spool_keeps_its_id_and_another_one_has_another(tmp_path):

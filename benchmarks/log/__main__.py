@@ -1,4 +1,4 @@
-"""``make bench-log``: load a server with its log and one without in turn, and time one note."""
+"""``make bench-log``: load a server with its log and one without in turn; time noting, shipping."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.log.note import note_us
+from benchmarks.log.shipping import ship_us
 from benchmarks.serving import machine
 from benchmarks.serving.load import ALONE, USUAL, require_wrk
 from benchmarks.serving.rounds import Bench, run_rounds
@@ -106,16 +107,18 @@ def main(words: Sequence[str] | None = None) -> int:
     about = machine.about() | {"rounds": options.rounds, "seconds": options.seconds}
     about |= {"load generator": require_wrk(), "forced": options.force}
     version = prepare(MODEL, reuse=options.reuse, say=_say)
+    ships = {f"{n} requests": round(ship_us(version, n), 2) for n in (1, 16)}
     notes = {f"{n} requests": round(note_us(version, n), 2) for n in (1, 16)}
     bench = Bench({MODEL: version}, server_core, load_core, options.seconds, _say)
     samples, failures = run_rounds(bench, [LOGGED, UNLOGGED], options.rounds, {MODEL: {}})
     verdicts = judge(samples)
     lines = [str(one) for one in verdicts]
     result = {"about": about, "verdicts": lines, "failures": failures}
-    result |= {"note, us a call": notes, "samples": samples}
+    result |= {"note, us a call": notes, "ship, us a row": ships, "samples": samples}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "log.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print("\n".join([*lines, f"noting a call takes, in us: {notes}", *failures]))
+    print(f"noting a call takes, in us: {notes}; shipping a row of such a call: {ships}")
+    print("\n".join([*lines, *failures]))
     return 0 if verdicts and not failures and all(one.met for one in verdicts) else 1
 
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -157,6 +158,29 @@ def is_loopback(host: str) -> bool:
     except OSError:
         return False
     return all(ipaddress.ip_address(str(entry[4][0])).is_loopback for entry in found)
+
+
+def stand_back() -> None:
+    """Let this process run only when nothing else wants its processor (Linux: ``SCHED_IDLE``).
+
+    It cannot be taken back: leaving this policy takes a privilege. Where there is no such policy,
+    or a sandbox does not allow it, nothing changes.
+    """
+    policy = getattr(os, "SCHED_IDLE", None)
+    if policy is None:
+        return
+    with suppress(OSError):
+        # It is a thread's: a library may have begun some, and those to come inherit it.
+        for thread in (PROC / "self" / "task").iterdir():
+            os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
+
+
+def stands_back(pid: int) -> bool:
+    """Whether a process has called :func:`stand_back`."""
+    try:
+        return os.sched_getscheduler(pid) == os.SCHED_IDLE
+    except (AttributeError, OSError):
+        return False
 
 
 def _pids() -> Iterator[int]:

@@ -191,6 +191,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_ship_interval_s: Annotated[
         Seconds, Meta(description="How long a prediction waits at most before it is shipped.")
     ] = 10.0
+    log_ship_patience_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long shipping waits for a processor that nothing else needs, before "
+            "it takes its share; `0`: it takes it at once.",
+        ),
+    ] = 60.0
     log_keep_days: Annotated[
         int,
         Meta(ge=0, description="How many days predictions are kept; `0`: for ever."),

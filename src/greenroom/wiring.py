@@ -184,9 +184,10 @@ def build_shipper(
         uri=log_address(settings),
         interval_s=settings.log_ship_interval_s,
         keep_days=settings.log_keep_days,
+        patience_s=settings.log_ship_patience_s,
         mlflow=mlflow_setup(settings, app),
     )
-    return ShipperProcess(setup, on_event=on_event, on_log=on_log)
+    return ShipperProcess(setup, max_bytes=settings.log_max_bytes, on_event=on_event, on_log=on_log)
 
 
 def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:

@@ -163,6 +163,7 @@ class Machine:
             "GREENROOM_WORKERS": str(self.workers),
             "GREENROOM_POLL_INTERVAL_S": "1",
             "GREENROOM_LOG_SHIP_INTERVAL_S": "0.5",
+            "GREENROOM_LOG_SHIP_PATIENCE_S": "1",
             "MLFLOW_TRACKING_URI": self.mlflow.uri,
         }
 

@@ -128,7 +128,7 @@ def forget(
     tables = build_log_tables(settings)
     spool = find_spool(settings)
     if spool is not None:
-        timeout_s = 60 + 2 * settings.log_ship_interval_s
+        timeout_s = 60 + 2 * settings.log_ship_interval_s + settings.log_ship_patience_s
         settling.settle(
             spool,
             tables,

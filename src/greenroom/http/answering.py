@@ -45,13 +45,8 @@ class Identified(NamedTuple):
     ids: list[str]
 
 
-class Question(NamedTuple):
-    """A request that has been read and waits for its answer."""
-
-    rows: Rows
-    began_s: float
-    asker: Asker
-    answered: Answered
+Question: TypeAlias = Asked[Rows]
+"""A request that has been read and waits for its answer."""
 
 
 class Answering:
@@ -101,7 +96,7 @@ class Answering:
         began_s = time.perf_counter()
         try:
             rows = served.decode(body)
-            question = Question(rows, began_s, asker, answered)
+            question = Asked(rows, began_s, asker, answered)
             if self._n_rows + rows.n_rows <= served.quick_rows:
                 self._in_this_turn(served, question)
                 return
@@ -198,8 +193,7 @@ class Answering:
         """Note what a call has answered, and write the replies."""
         ids, logged = new_prediction_ids(len(predictions)), False
         if self._log is not None:
-            asked = [Asked(rows, began_s, asker) for rows, began_s, asker, _ in questions]
-            logged = self._log.note(served, predictions, ids, asked, call)
+            logged = self._log.note(served, predictions, ids, questions, call)
         begun = [(question.rows, question.began_s) for question in questions]
         return served.encode_each(begun, predictions, ids, logged=logged)
 
@@ -231,7 +225,7 @@ class Answering:
 
         def answer(asker: Asker) -> tuple[Question, bytes]:
             began_s = time.perf_counter()
-            question = Question(served.decode(asker.body), began_s, asker, lambda _: None)
+            question = Asked(served.decode(asker.body), began_s, asker)
             predictions = served.predict(question.rows)
             call = Call(next_call(), question.rows.n_rows)
             (reply,) = self._noted(served, predictions, [question], call)

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -20,7 +20,15 @@ import msgspec
 from greenroom.errors import SpoolFull
 from greenroom.evaluation.predictions import Predictions
 from greenroom.inference.served_model import ServedModel
-from greenroom.log.log_records import Answers, Observation, Observations, Request, Version, encode
+from greenroom.log.log_records import (
+    Answers,
+    Form,
+    Observation,
+    Observations,
+    Request,
+    Version,
+    encode,
+)
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance
 from greenroom.log.spooling import Spooler
@@ -32,6 +40,8 @@ __all__ = ["UNKNOWN", "Asked", "Asker", "Call", "PredictionLog", "WhenFull"]
 
 WhenFull: TypeAlias = Literal["refuse", "serve"]
 """What becomes of a prediction that the log has no room for."""
+
+_Rows = TypeVar("_Rows", bound=RowSource)
 
 _NOTHING_REDACTED: Final = Redactions()
 _OF_NO_VERSION: Final = -1
@@ -63,12 +73,13 @@ class Asker(NamedTuple):
 UNKNOWN: Final = Asker()
 
 
-class Asked(NamedTuple):
-    """A request that a model has answered: its rows, when it began, and who asks."""
+class Asked(NamedTuple, Generic[_Rows]):
+    """A request that a model answers: its rows, when it began, who asks, and who is to be told."""
 
-    rows: RowSource
+    rows: _Rows
     began_s: float
     asker: Asker
+    answered: Callable[[bytes | Exception], None] = lambda _: None
 
 
 class Call(NamedTuple):
@@ -96,6 +107,7 @@ class _Known(NamedTuple):
     outputs: tuple[str, ...]
     number: int
     to_mlflow: bool
+    expands: bool
     redacted: Callable[[RowSource], bytes] | None
     frame: Callable[[], bytes]
 
@@ -150,8 +162,8 @@ class PredictionLog:
         self,
         served: ServedModel,
         predictions: Predictions,
-        ids: Sequence[str],
-        asked: Sequence[Asked],
+        ids: list[str],
+        asked: Sequence[Asked[Any]],
         call: Call,
     ) -> bool:
         """Note what a call of a model answered; return whether it will get to MLflow, for sure.
@@ -161,7 +173,7 @@ class PredictionLog:
         served : ServedModel
         predictions : Predictions
             For the rows of all requests, in their order.
-        ids : sequence of str
+        ids : list of str
             For each prediction its id.
         asked : sequence of Asked
         call : Call
@@ -177,25 +189,18 @@ class PredictionLog:
             known = self._new(served, predictions)
         now_s, now_us = time.perf_counter(), time.time_ns() // 1_000
         requests, first = [], 0
-        expands = served.runtime is not None and served.runtime.expands
-        for rows, began_s, asker in asked:
-            end = len(ids) if expands else first + rows.n_rows
+        for rows, began_s, asker, _ in asked:
+            caller, route, request_id, body = asker
+            form: Form = "body"
             if known.redacted is not None:
-                body, form = known.redacted(rows), "redacted"
-            else:
-                body, form = (asker.body, "body") if asker.body else (_columns(rows), "columns")
+                form, body = "redacted", known.redacted(rows)
+            elif not body:
+                form, body = "columns", _columns(rows)
+            end = len(ids) if known.expands else first + rows.n_rows
+            own = ids if len(asked) == 1 else ids[first:end]
+            place, latency_us = call.first_row + first, int((now_s - began_s) * 1e6)
             requests.append(
-                Request(
-                    ids if len(asked) == 1 else ids[first:end],  # type: ignore[arg-type]
-                    call.first_row + first,
-                    rows.single,
-                    int((now_s - began_s) * 1e6),
-                    asker.caller,
-                    asker.route,
-                    asker.request_id,
-                    form,  # type: ignore[arg-type]
-                    body,
-                )
+                Request(own, place, rows.single, latency_us, caller, route, request_id, form, body)
             )
             first = end
         values = [column.tolist() for column in outputs.values()]
@@ -268,6 +273,7 @@ class PredictionLog:
             version.outputs,
             version.number,
             version.to_mlflow,
+            served.runtime is not None and served.runtime.expands,
             redaction.body if redaction is not None else None,
             lambda: frame,
         )

@@ -14,7 +14,16 @@ import msgspec
 
 from greenroom.schema import Column
 
-__all__ = ["Answers", "Observation", "Observations", "Record", "Request", "Version", "read_record"]
+__all__ = [
+    "Answers",
+    "Form",
+    "Observation",
+    "Observations",
+    "Record",
+    "Request",
+    "Version",
+    "read_record",
+]
 
 Form: TypeAlias = Literal["body", "columns", "redacted"]
 """How a request stands in its record: the JSON body as it was received; ``columns``: a JSON object
@@ -68,7 +77,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True, tag="version", kw_on
     to_mlflow: bool = False
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True):
+class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One request, and which predictions answered it.
 
     Attributes
@@ -98,7 +107,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-class Answers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
+class Answers(msgspec.Struct, frozen=True, array_like=True, tag="answers", gc=False):
     """What one call of a model answered, or the part of it that one request got.
 
     Attributes

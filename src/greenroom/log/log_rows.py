@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from greenroom.log.log_records import Answers, Observations, Request, Version
@@ -93,6 +95,9 @@ _OUTPUTS: Final[dict[str, Any]] = {
     "time": _INSTANT,
 }
 _UNSPEAKABLE: Final = re.compile(r"[ ,;{}()\n\t=]")
+_Lengths: TypeAlias = npt.NDArray[np.int64]
+"""How many predictions answered each request."""
+
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -126,16 +131,16 @@ def prediction_rows(version: Version, answers: Sequence[Answers]) -> pa.Table:
     answers : sequence of Answers
         At least one.
     """
-    requests = [(record, request) for record in answers for request in record.requests]
-    lengths = [len(request.ids) for _, request in requests]
-    table = _common(version, requests, lengths)
-    inputs = _inputs(version, [request for _, request in requests], lengths)
+    requests = [request for record in answers for request in record.requests]
+    lengths = np.array([len(request.ids) for request in requests])
+    table = _common(version, answers, requests, lengths)
+    inputs = _inputs(version, requests, lengths)
     names = column_names([column.name for column in version.columns], version.outputs)
     for column in version.columns:
         table[names[column.name]] = inputs[column.name]
     outputs = {output.name: output for output in TASKS[version.task].outputs}
     for place, name in enumerate(version.outputs):
-        values = [value for record in answers for value in record.outputs[place]]
+        values = list(chain.from_iterable(record.outputs[place] for record in answers))
         if outputs[name].kind == "time":
             values = [_instant(value) for value in values]
         table[name] = pa.array(values, _output_type(outputs[name], version.classes, values))
@@ -165,23 +170,27 @@ def observation_rows(records: Iterable[Observations]) -> pa.Table:
 
 
 def _common(
-    version: Version, requests: Sequence[tuple[Answers, Request]], lengths: Sequence[int]
+    version: Version, answers: Sequence[Answers], requests: Sequence[Request], lengths: _Lengths
 ) -> dict[str, pa.Array]:
-    n_rows = sum(lengths)
+    which = np.repeat(np.arange(len(requests)), lengths)
+    n_each = [sum(len(request.ids) for request in record.requests) for record in answers]
+    of_call = np.repeat(np.arange(len(answers)), n_each)
+    first = np.cumsum(lengths) - lengths
+    places = np.arange(len(which)) - first[which]
 
-    def repeated(values: Sequence[Any], name: str) -> pa.Array:
-        return pa.array(np.repeat(np.asarray(values), lengths), COMMON.field(name).type)
+    def asked(values: Sequence[Any], name: str) -> pa.Array:
+        return pa.array(values, COMMON.field(name).type).take(pa.array(which))
+
+    def called(values: Sequence[int], name: str) -> pa.Array:
+        return pa.array(np.asarray(values)[of_call], COMMON.field(name).type)
 
     def constant(value: Any, name: str) -> pa.Array:
-        return pa.repeat(pa.scalar(value, COMMON.field(name).type), n_rows)
+        return pa.repeat(pa.scalar(value, COMMON.field(name).type), len(which))
 
-    at_us = np.repeat([record.at_us for record, _ in requests], lengths).astype("datetime64[us]")
-    body = [
-        part for _, request in requests for part in (request.body, *[None] * (len(request.ids) - 1))
-    ]
-    places = np.concatenate([np.arange(length) for length in lengths])
+    at_us = np.asarray([record.at_us for record in answers])[of_call].astype("datetime64[us]")
+    body = pa.array([request.body for request in requests], pa.binary()).cast(pa.string())
     return {
-        "prediction_id": pa.array([one for _, request in requests for one in request.ids]),
+        "prediction_id": pa.array(list(chain.from_iterable(one.ids for one in requests))),
         "answered_at": pa.array(at_us, _INSTANT),
         "day": pa.array(at_us.astype("datetime64[D]"), pa.date32()),
         "version": constant(version.version, "version"),
@@ -190,57 +199,66 @@ def _common(
         "digest": constant(version.digest, "digest"),
         "engine": constant(version.engine, "engine"),
         "n_threads": constant(version.n_threads, "n_threads"),
-        "route": repeated([request.route for _, request in requests], "route"),
-        "caller": repeated([request.caller for _, request in requests], "caller"),
-        "request_id": repeated([request.request_id for _, request in requests], "request_id"),
-        "latency_ms": repeated([one.latency_us / 1_000 for _, one in requests], "latency_ms"),
+        "route": asked([request.route for request in requests], "route"),
+        "caller": asked([request.caller for request in requests], "caller"),
+        "request_id": asked([request.request_id for request in requests], "request_id"),
+        "latency_ms": asked([request.latency_us / 1_000 for request in requests], "latency_ms"),
         "process": constant(version.process, "process"),
-        "call": repeated([record.call for record, _ in requests], "call"),
-        "call_rows": repeated([record.call_rows for record, _ in requests], "call_rows"),
-        "call_row": repeated([request.first_row for _, request in requests], "call_row"),
-        "request_key": repeated([request.ids[0] for _, request in requests], "request_key"),
+        "call": called([record.call for record in answers], "call"),
+        "call_rows": called([record.call_rows for record in answers], "call_rows"),
+        "call_row": asked([request.first_row for request in requests], "call_row"),
+        "request_key": asked([request.ids[0] for request in requests], "request_key"),
         "request_row": pa.array(places, pa.int32()),
-        "request_form": repeated([request.form for _, request in requests], "request_form"),
-        "request_body": pa.array(body, pa.binary()).cast(pa.string()),
+        "request_form": asked([request.form for request in requests], "request_form"),
+        "request_body": body.take(pa.array(which, mask=places != 0)),
     }
 
 
 def _inputs(
-    version: Version, requests: Sequence[Request], lengths: Sequence[int]
+    version: Version, requests: Sequence[Request], lengths: _Lengths
 ) -> dict[str, pa.Array]:
     """Return what was asked, column by column, a value for each prediction."""
     if not version.columns:
         return {}  # all are private
     schema = Schema(version.columns)
     reader = RequestType.compile(schema)
-    parts: list[Mapping[str, pa.Array]] = []
-    together: list[Rows] = []
-    n_each = []
-
-    def join() -> None:
-        if together:
-            columns = Rows.joined(together).columns()
-            parts.append({one.name: _array(one, columns[one.name]) for one in schema})
-            together.clear()
-
-    for request in requests:
-        if request.form == "body":
-            together.append(reader.decode(request.body, max_rows=MAX_ROWS))
-            n_each.append(together[-1].n_rows)
+    parts: list[dict[str, pa.Array]] = []
+    n_each: list[int] = []
+    for (form, single), some in groupby(requests, lambda one: (one.form, one.single)):
+        if form != "body":
+            for request in some:
+                parts.append(_read_columns(schema, request))
+                n_each.append(len(next(iter(parts[-1].values()))))
+            continue
+        bodies = [request.body for request in some]
+        if single:
+            rows = reader.decode_again(bodies)
+            n_each += [1] * len(bodies)
         else:
-            join()
-            part = _read_columns(schema, request)
-            parts.append(part)
-            n_each.append(len(next(iter(part.values()))))
-    join()
+            several = [reader.decode(body, max_rows=MAX_ROWS) for body in bodies]
+            n_each += [one.n_rows for one in several]
+            rows = Rows.joined(several)
+        parts.append(_read_rows(schema, rows, numeric=reader.numeric))
+    found = {name: _joined([part[name] for part in parts]) for name in schema.names}
+    if np.array_equal(n_each, lengths):
+        return found
     places = _places(n_each, lengths)
-    return {
-        column.name: pa.concat_arrays([part[column.name] for part in parts]).take(places)
-        for column in schema
-    }
+    return {name: values.take(places) for name, values in found.items()}
 
 
-def _places(n_each: Sequence[int], lengths: Sequence[int]) -> pa.Array:
+def _read_rows(schema: Schema, rows: Rows, *, numeric: bool) -> dict[str, pa.Array]:
+    if numeric:
+        columns = dict(zip(schema.names, rows.matrix().T.copy(), strict=True))
+    else:
+        columns = rows.columns()
+    return {column.name: _array(column, columns[column.name]) for column in schema}
+
+
+def _joined(parts: Sequence[pa.Array]) -> pa.Array:
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+
+def _places(n_each: Sequence[int], lengths: _Lengths) -> pa.Array:
     """Return for each prediction which row was asked; one row may stand for several of them."""
     places, first = [], 0
     for n_rows, length in zip(n_each, lengths, strict=True):

@@ -25,12 +25,19 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import DeltaError
 
 from greenroom.errors import LogUnavailable
 
-__all__ = ["CONFIGURATION", "LogTables", "Writer", "first_line", "fits", "table_schema"]
+__all__ = ["CONFIGURATION", "LogTables", "Writer", "first_line", "fits", "table_schema", "writing"]
 
 FORMAT: Final = 1
 _PREDICTIONS: Final = "predictions"
@@ -153,6 +160,7 @@ class LogTables:
                 mode="append",
                 schema_mode="merge",
                 partition_by=["day"],
+                writer_properties=writing(rows.schema),
                 configuration=CONFIGURATION if isinstance(table, str) else None,
                 description=f"{_DESCRIPTION}{FORMAT}" if isinstance(table, str) else None,
                 storage_options=self.options or None,
@@ -190,6 +198,9 @@ CONFIGURATION: Final = {
 }
 """How the tables are laid out."""
 
+_SOUGHT: Final = frozenset({"prediction_id", "answered_at", "received_at", "request_key"})
+_NEVER_REPEATED: Final = frozenset({"prediction_id", "request_key", "request_body"})
+
 _DESCRIPTION: Final = "A log of predictions, written by Greenroom; format "
 
 
@@ -208,6 +219,33 @@ class Writer:
     def transaction(self, sequence: int) -> Transaction:
         """Return the transaction of a segment."""
         return Transaction(self._app_id, sequence)
+
+
+def writing(schema: pa.Schema) -> WriterProperties:
+    """Return how files with these columns are written: what it costs is taken from answering.
+
+    A dictionary is tried for texts alone, since numbers of requests hardly ever repeat, and ids and
+    bodies never do. The least and greatest value of a column are noted where somebody looks for
+    them. zstd at level 1 takes as long as snappy, for files two thirds of the size.
+    """
+    texts = {
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type) and field.name not in _NEVER_REPEATED
+    }
+    repeated = ColumnProperties(dictionary_enabled=True, statistics_enabled="NONE")
+    sought = ColumnProperties(dictionary_enabled=False, statistics_enabled="CHUNK")
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=1,
+        default_column_properties=ColumnProperties(
+            dictionary_enabled=False, statistics_enabled="NONE"
+        ),
+        column_properties={
+            **dict.fromkeys(texts, repeated),
+            **dict.fromkeys(_SOUGHT & set(schema.names), sought),
+        },
+    )
 
 
 def table_schema(table: DeltaTable) -> pa.Schema:

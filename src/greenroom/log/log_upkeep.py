@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from greenroom.errors import LogUnavailable
-from greenroom.log.log_tables import LogTables, first_line
+from greenroom.log.log_tables import LogTables, first_line, table_schema, writing
 
 __all__ = ["GRACE_HOURS", "Step", "upkeep"]
 
@@ -90,6 +90,7 @@ def _join(day: dt.date) -> Callable[[DeltaTable], object]:
         partition_filters=[("day", "=", str(day))],
         target_size=TARGET_BYTES,
         max_concurrent_tasks=1,  # it is nobody's hurry, and memory is the workers'
+        writer_properties=writing(table_schema(table)),
     )
 
 

@@ -1,9 +1,10 @@
 """The shipper process: ``python -m greenroom.log.shipper``, started by the supervisor.
 
 A process of its own, so that neither a table's library nor a slow store is ever in the way of what
-serves; it may be killed at any time, and goes on where it was. One at a time ships a spool: it
-holds the spool's lock. It ends when its supervisor does, after a last round for what the workers
-have left.
+serves: it runs when nothing else wants its processor, until predictions have waited for too long
+(:mod:`greenroom.log.shipper_process`). It may be killed at any time, and goes on where it was. One
+at a time ships a spool: it holds the spool's lock. It ends when its supervisor does, after a last
+round for what the workers have left.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from greenroom import processes
 from greenroom.counters import CounterMemory
 from greenroom.errors import GreenroomError, LogError, ProcessError
 from greenroom.instruments import read_totals
@@ -62,6 +64,10 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
         How long it pauses between two rounds.
     keep_days : int
         How many days rows are kept; 0: for ever.
+    patience_s : float
+        How long predictions may wait for a processor that nothing else wants; 0: they do not.
+    pressed : bool
+        Whether they have waited for so long: then it takes its share until nothing waits.
     mlflow : MlflowSetup, optional
         Where predictions that their app has for MLflow go; without it they wait.
     control_fd : int
@@ -74,6 +80,8 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     interval_s: float
     keep_days: int = 0
+    patience_s: float = 0.0
+    pressed: bool = False
     mlflow: MlflowSetup | None = None
     control_fd: int = -1
     counters_fd: int = -1
@@ -97,6 +105,9 @@ class Shipper:
         self._sender: Final = self._built_sender()
         self._steps: Iterator[Step] = iter(())
         self._upkeep_at_s = time.monotonic() + _FIRST_UPKEEP_S
+        self._pressed = setup.pressed or not setup.patience_s
+        if not self._pressed:
+            processes.stand_back()
 
     def run(self) -> None:
         """Ship until the supervisor is gone."""
@@ -130,6 +141,9 @@ class Shipper:
         if self._failures:
             log.warning("predictions are shipped again, after %d rounds", self._failures)
             self._failures = 0
+        if self._pressed and self._setup.patience_s:
+            self._pressed = False
+            processes.stand_back()
         return True
 
     def keep(self) -> bool:

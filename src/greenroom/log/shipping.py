@@ -8,18 +8,20 @@ Which process ships, and when, is :mod:`greenroom.log.shipper`'s business.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
 
-from greenroom.log.log_records import Answers, Observations, Version, read_record
+from greenroom.log.log_records import Answers, Observations, Version, n_rows, read_record
 from greenroom.log.log_rows import observation_rows, prediction_rows
 from greenroom.log.log_tables import LogTables, Writer, fits
 from greenroom.log.outbox import Outbox, n_for_mlflow
 from greenroom.log.segments import SEALED, Segment
-from greenroom.log.spool import Ledger, Slot, Spool, rows_in
+from greenroom.log.spool import Ledger, Slot, Spool
 
 __all__ = ["Shipment", "ship", "ship_all"]
 
@@ -55,6 +57,7 @@ class _Parts:
     answers: dict[int, list[Answers]] = field(default_factory=dict)
     versions: dict[int, Version] = field(default_factory=dict)
     observations: list[Observations] = field(default_factory=list)
+    n_rows: int = 0
     n_for_mlflow: int = 0
 
 
@@ -73,13 +76,26 @@ def ship_all(spool: Spool, tables: LogTables, *, on_step: Step = lambda _: None)
     spool.seal_leftovers()
     outbox = Outbox(spool)
     shipped = Shipment()
-    for slot in spool.slots():
-        for segment in slot.segments():
-            if not segment.sealed:
-                break  # those after it wait: a table takes a writer's segments in order
-            shipped += ship(slot, segment, tables, outbox, on_step=on_step)
-        _hand_over(slot, outbox)
+    with _uncollected():
+        for slot in spool.slots():
+            for segment in slot.segments():
+                if not segment.sealed:
+                    break  # those after it wait: a table takes a writer's segments in order
+                shipped += ship(slot, segment, tables, outbox, on_step=on_step)
+            _hand_over(slot, outbox)
     return shipped
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no circles of garbage inside the block: records make none, and there are many."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def ship(
@@ -107,17 +123,17 @@ def ship(
     if parts.observations:
         on_step("write feedback")
         fresh |= tables.write_feedback(observation_rows(parts.observations), transaction)
-    n_rows = rows_in(segment)
     on_step("note")
-    slot.shipped(Ledger(head.sequence, slot.ledger().rows + n_rows))
+    slot.shipped(Ledger(head.sequence, slot.ledger().rows + parts.n_rows))
     on_step("hand over")
     outbox.take(segment, parts.n_for_mlflow)
-    return Shipment(1, n_rows, 0 if fresh else 1)
+    return Shipment(1, parts.n_rows, 0 if fresh else 1)
 
 
 def _read(segment: Segment) -> _Parts:
     parts = _Parts()
     records = [read_record(payload) for payload in segment.frames()]
+    parts.n_rows = sum(map(n_rows, records))
     parts.n_for_mlflow = n_for_mlflow(records)
     for record in records:
         if isinstance(record, Version):

@@ -282,6 +282,15 @@ class Spool:
                     total += path.stat().st_size
         return total
 
+    def waits_since_s(self) -> float | None:
+        """Return since when the oldest sealed segment waits, in seconds since 1970, if one does."""
+        sealed: list[float] = []
+        for slot in self.slots():
+            for path in slot.folder.glob(f"*{SEALED}"):
+                with suppress(FileNotFoundError):
+                    sealed.append(path.stat().st_mtime)
+        return min(sealed, default=None)
+
     def _identity(self) -> UUID:
         path = self.folder / _FILE
         with suppress(FileExistsError):

@@ -26,6 +26,7 @@ __all__ = ["Spooler"]
 SEGMENT_BYTES: Final = 8 * 2**20
 """Two of them are mapped at a time, and count as the worker's memory."""
 
+_LEAST_READY_BYTES: Final = 2**16
 _FRAME_BYTES: Final = 8
 _RETRY_S: Final = 1.0
 
@@ -76,6 +77,7 @@ class Spooler:
         self._described: set[int] = set()
         self._waiting: list[Callable[[], object]] = []
         self._unsynced = False
+        self._last_bytes = 0
         self._problem = ""
         self._wake: Final = threading.Event()
         self._ending = False
@@ -194,6 +196,7 @@ class Spooler:
         """Have the open segment sealed; the next one follows, where it is ready."""
         if self._open is not None:
             self._full.append(self._open)
+            self._last_bytes = self._open.n_bytes
             self._open = None
         if self._next is not None:
             self._use(self._next)
@@ -204,7 +207,14 @@ class Spooler:
         self._sequence += 1
         return self._sequence
 
-    def _made(self, sequence: int, n_bytes: int) -> SegmentWriter:
+    def _ready_bytes(self) -> int:
+        """Return how much of a segment to have ready: twice what the last one held, or nothing.
+
+        A reply that waits for the disk gains nothing from it, and would wait for this too.
+        """
+        return 0 if self.immediate else max(_LEAST_READY_BYTES, 2 * self._last_bytes)
+
+    def _made(self, sequence: int, n_bytes: int, n_ready: int = 0) -> SegmentWriter:
         if self._spool.n_bytes() + n_bytes > self._max_bytes:
             raise SpoolFull(
                 "the prediction log holds as much as it may",
@@ -212,7 +222,7 @@ class Spooler:
             )
         head = Head(self._spool.id, self._slot.number, sequence)
         try:
-            return SegmentWriter(self._slot.path(sequence), head, n_bytes)
+            return SegmentWriter(self._slot.path(sequence), head, n_bytes, n_ready)
         except OSError as error:
             raise SpoolFull(
                 f"the prediction log cannot be written: {error.strerror}",
@@ -246,7 +256,7 @@ class Spooler:
     def _prepare_one(self) -> None:
         with self._lock:
             sequence = self._taken()
-        made = self._made(sequence, self._segment_bytes)
+        made = self._made(sequence, self._segment_bytes, self._ready_bytes())
         with self._lock:
             if self._open is not None and self._open.head.sequence > sequence:
                 self._full.append(made)  # a frame did not wait for it

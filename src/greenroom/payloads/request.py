@@ -153,6 +153,19 @@ class RequestType:
             explain(body, self.schema, max_rows=max_rows)
         return rows
 
+    def decode_again(self, bodies: Sequence[bytes]) -> Rows:
+        """Read bodies of one row each that :meth:`decode` has taken before, all in one piece.
+
+        Raises
+        ------
+        RequestMalformed, RequestInvalid
+            As :meth:`decode`, of the first that it does not take.
+        """
+        try:
+            return Rows(self.schema, self._many(b"[" + b",".join(bodies) + b"]"), single=False)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return Rows.joined([self.decode(body) for body in bodies])
+
     def _read(self, body: bytes) -> tuple[Rows, int]:
         """Return the rows, and how many field names a body without repetitions has for them."""
         if body.lstrip(b" \t\r\n").startswith(b"["):

@@ -106,7 +106,10 @@ class WorkerProcess:
         command: Sequence[str] = COMMAND,
         environment: Mapping[str, str] = os.environ,
     ) -> WorkerProcess:
-        """Start a worker in a session of its own, so that Ctrl-C reaches only the supervisor.
+        """Start a worker in a group of its own, so that Ctrl-C reaches only the supervisor.
+
+        It is in the supervisor's session all the same: the system divides processors between
+        sessions first, and the shipper could not stand back behind a worker of another one.
 
         Raises
         ------
@@ -128,7 +131,7 @@ class WorkerProcess:
                     setup.counters_fd,
                 ),
                 env={**environment, WORKER_VARIABLE: setup.dump()},
-                start_new_session=True,
+                process_group=0,
                 limit=_LONGEST_LINE,
             )
         except OSError as error:
