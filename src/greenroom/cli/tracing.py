@@ -244,12 +244,18 @@ def _score_rows(model: ModelScores) -> list[list[str]]:
         if not names:
             rows.append([*head, "-", "-", "-", "-"])
         for place, name in enumerate(names):
-            low, high = score.metrics.get(f"{name}_low"), score.metrics.get(f"{name}_high")
-            between = "-" if low is None or high is None else f"{low:.4g} to {high:.4g}"
             trained = f"{training[name]:.4g}" if name in training else "-"
+            if name in training and f"{name}_low" in training:
+                trained = f"{trained} ({_between(training, name)})"
             first: Sequence[str] = head if not place else [""] * 4
-            rows.append([*first, name, f"{score.metrics[name]:.4g}", between, trained])
+            live = f"{score.metrics[name]:.4g}"
+            rows.append([*first, name, live, _between(score.metrics, name), trained])
     return rows
+
+
+def _between(metrics: Mapping[str, float], name: str) -> str:
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    return "-" if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
 def _text(value: Any) -> str:
