@@ -8,7 +8,7 @@ CLOUD := tests/cloud/.packages
 EXTRAS := dvc dvc-gs gcs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log bench-log-reading
+.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log bench-log-reading bench-monitoring
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -104,6 +104,9 @@ bench-log: setup ## Measure with the prediction log and without, in turn: LOG_RO
 
 bench-log-reading: setup ## Read a day of a prediction log of 100 million rows: ROWS=100000000
 	$(BIN)/python -m benchmarks.log_reading --rows $(ROWS) $(BENCH)
+
+bench-monitoring: setup ## Drift over windows of up to ten million rows, beside Evidently
+	$(BIN)/python -m benchmarks.monitoring $(BENCH)
 
 lock: ## Pin the dependencies anew (needs uv)
 	$(PIN) pyproject.toml --group dev --upgrade -o requirements.lock

@@ -37,9 +37,9 @@ Verdict = Literal["drift", "stable", "too few rows", "not compared"]
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     """How the values of a column are spread, in the reference and in the window.
 
-    Of numbers and times ``edges`` are the n + 1 bounds of n bins (times in seconds since 1970,
-    UTC), of anything else ``labels`` are the n categories. ``reference`` and ``current`` are each
-    bin's share of the values that are there, and sum to 1.
+    Of numbers ``edges`` are the n + 1 bounds of n bins, of anything else ``labels`` are the n
+    categories; of times they are the hours, weekdays or months (UTC), whichever moved most.
+    ``reference`` and ``current`` are each bin's share of the values that are there, and sum to 1.
     """
 
     edges: tuple[float, ...] = ()

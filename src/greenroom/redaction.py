@@ -32,6 +32,7 @@ __all__ = [
     "hashes",
     "read_key",
     "redactions_of",
+    "rounded",
 ]
 
 MIN_KEY_BYTES: Final = 16
@@ -83,6 +84,10 @@ class Redactions:
     def problems(self, model: str, columns: Sequence[Column]) -> list[str]:
         """Say what of a model's rules does not fit a version's columns."""
         return list(self._rules.get(model, NOTHING_PRIVATE).problems(columns))
+
+    def rules(self, model: str) -> Privacy:
+        """Return the rules of a model, by what it is called on the server."""
+        return self._rules.get(model, NOTHING_PRIVATE)
 
     def check(self, model: str, columns: Sequence[Column]) -> None:
         """Refuse a version whose columns a model's rules do not fit: it might tell too much.
@@ -147,9 +152,21 @@ def _treated(rules: Privacy, column: Column, key: HashKey) -> tuple[Column, _Cel
     whole = column.kind == "integer" and float(step).is_integer()
     kept = replace(column, kind="integer" if whole else "number", minimum=None, maximum=None)
     read = _integers if whole else _numbers
+    return kept, lambda found: read(rounded(found, step))
+
+
+def rounded(values: npt.NDArray[Any], step: float) -> npt.NDArray[Any]:
+    """Return the nearest multiples of a step, as they are kept.
+
+    Examples
+    --------
+    >>> rounded(np.array([0.31, 1.04]), 0.1).tolist()
+    [0.3, 1.0]
+    """
     # 0.1 * 3 is 0.30000000000000004: of a step's multiples, twelve digits after its first are kept.
     digits = 12 - math.floor(math.log10(step))
-    return kept, lambda found: read(np.round(np.round(found / step) * step, digits))
+    found: npt.NDArray[Any] = np.round(np.round(values / step) * step, digits)
+    return found
 
 
 def _numbers(values: npt.NDArray[Any]) -> list[Any]:

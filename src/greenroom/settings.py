@@ -268,6 +268,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "with monitoring."
         ),
     ] = True
+    drift_min_rows: Annotated[
+        int,
+        Meta(ge=10, description="Of how many rows at least it is said whether they have drifted."),
+    ] = 100
+    drift_psi: Annotated[
+        Annotated[float, Meta(gt=0)],
+        Meta(
+            description="The population stability index from which on a distribution has drifted."
+        ),
+    ] = 0.2
     alert_response_time_ms: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="The response time above which to alert. Takes effect with monitoring."),

@@ -22,10 +22,10 @@ from greenroom.errors import LogError
 from greenroom.log.log_records import Answers, Observations, Record, Version, read_record
 from greenroom.log.log_rows import FEEDBACK, observation_rows, prediction_rows
 from greenroom.log.log_tables import LogTables
-from greenroom.log.segments import Segment
+from greenroom.log.segments import Head, Segment
 from greenroom.log.spool import Spool
 
-__all__ = ["PredictionLogReader", "Window", "id_instant"]
+__all__ = ["PredictionLogReader", "Window", "id_instant", "waiting_predictions"]
 
 _LEEWAY: Final = dt.timedelta(minutes=10)
 """How far apart an id's time and that of its answer may be: a slow call, a clock set back."""
@@ -245,26 +245,38 @@ class PredictionLogReader:
 
     def _waiting_predictions(self, model: str) -> Iterator[pa.Table]:
         """Return what waits in the spool of a model, a table for each version and segment."""
-        if self._spool is None:
-            return
-        for slot in self._spool.slots():
-            for segment in slot.segments():
-                versions: dict[int, Version] = {}
-                answers: dict[int, list[Answers]] = {}
-                for record in _records(segment):
-                    if isinstance(record, Version):
-                        versions[record.number] = record
-                    elif isinstance(record, Answers):
-                        answers.setdefault(record.version, []).append(record)
-                for number, own in answers.items():
-                    if versions[number].name == model:
-                        yield prediction_rows(versions[number], own)
+        if self._spool is not None:
+            for _, rows in waiting_predictions(self._spool, model):
+                yield rows
 
     def _waiting(self) -> Iterator[Record]:
         if self._spool is not None:
             for slot in self._spool.slots():
                 for segment in slot.segments():
                     yield from _records(segment)
+
+
+def waiting_predictions(spool: Spool, model: str) -> Iterator[tuple[Head, pa.Table]]:
+    """Go through what waits of a model: the head of a segment, and the rows of a version in it.
+
+    Parameters
+    ----------
+    spool : Spool
+    model : str
+        The registered name.
+    """
+    for slot in spool.slots():
+        for segment in slot.segments():
+            versions: dict[int, Version] = {}
+            answers: dict[int, list[Answers]] = {}
+            for record in _records(segment):
+                if isinstance(record, Version):
+                    versions[record.number] = record
+                elif isinstance(record, Answers):
+                    answers.setdefault(record.version, []).append(record)
+            for number, own in answers.items():
+                if versions[number].name == model:
+                    yield segment.head, prediction_rows(versions[number], own)
 
 
 def id_instant(prediction_id: str) -> dt.datetime | None:

@@ -1,0 +1,1 @@
+"""How long drift takes over windows of the prediction log, beside Evidently."""
