@@ -23,6 +23,8 @@ class FakeMlflow:
     ----------
     away : bool
         Whether it answers 503.
+    read_only : bool
+        Whether files cannot be written.
     swallows : int
         How many writes it carries out from now on without saying so.
     """
@@ -31,6 +33,7 @@ class FakeMlflow:
         self.uri = ""
         self.away = False
         self.swallows = 0
+        self.read_only = False
         self.experiments: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.metrics: dict[str, list[tuple[str, int, int, float]]] = {}
@@ -48,10 +51,23 @@ class FakeMlflow:
         points = self.metrics[self.run(name)]
         return sorted((step, at, value) for key, step, at, value in points if key == metric)
 
-    def answer(self, path: str, query: dict[str, Any], body: Any) -> tuple[int, dict[str, Any]]:
-        if path.startswith(FILES):
+    def answer(self, method: str, path: str, query: dict[str, Any], body: Any) -> tuple[int, Any]:
+        if path.startswith(FILES) and method == "PUT":
+            if self.read_only:
+                return 403, {"error_code": "PERMISSION_DENIED", "message": "no"}
             self.files[path.removeprefix(FILES)] = body
             return 200, {}
+        if path.startswith(FILES):
+            content = self.files.get(path.removeprefix(FILES))
+            return (
+                (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+                if content is None
+                else (200, content)
+            )
+        if path == FILES.rstrip("/"):
+            root = query["path"] + "/"
+            names = [name.removeprefix(root) for name in self.files if name.startswith(root)]
+            return 200, {"files": [{"path": name, "file_size": 1} for name in sorted(names)]}
         name = path.removeprefix("/api/2.0/mlflow/").replace("/", "_").replace("-", "_")
         return getattr(self, name)(**query, **(json.loads(body) if body else {}))
 
@@ -65,7 +81,11 @@ class FakeMlflow:
         self.experiments[name] = {"experiment_id": number, "lifecycle_stage": "active"}
         return 200, {"experiment_id": number}
 
-    def runs_search(self, experiment_ids, filter, **_):  # noqa: A002 - MLflow's own name
+    def experiments_search(self, **_):
+        return 200, {"experiments": list(self.experiments.values())}
+
+    def runs_search(self, experiment_ids, filter, max_results, order_by=("",), **more):  # noqa: A002 - its name
+        everything = more["run_view_type"] == "ALL"
         tag, value = filter.removeprefix("tags.").split(" = ")
         wanted = {"key": tag.strip("`"), "value": value.strip("'")}
         found = [
@@ -73,9 +93,13 @@ class FakeMlflow:
             for run in self.runs.values()
             if wanted in run["data"]["tags"]
             and run["info"]["experiment_id"] in experiment_ids
-            and run["info"]["lifecycle_stage"] == "active"
+            and (everything or run["info"]["lifecycle_stage"] == "active")
         ]
-        return 200, {"runs": found[:1]} if found else {}
+        found.sort(key=lambda run: run["info"]["start_time"], reverse=order_by[0].endswith("DESC"))
+        for run in found:
+            keys = {point[0] for point in self.metrics[run["info"]["run_id"]]}
+            run["data"]["metrics"] = [{"key": key} for key in sorted(keys)]
+        return 200, {"runs": found[:max_results]} if found else {}
 
     def runs_create(self, experiment_id, run_name, start_time, tags):
         run_id = f"run{len(self.runs) + 1}"
@@ -101,11 +125,17 @@ class FakeMlflow:
         self.runs[run_id]["info"].update(changes)
         return 200, {}
 
-    def runs_log_batch(self, run_id, metrics):
+    def tags(self, name: str) -> dict[str, str]:
+        """The tags of the only run of a name."""
+        return {tag["key"]: tag["value"] for tag in self.runs[self.run(name)]["data"]["tags"]}
+
+    def runs_log_batch(self, run_id, metrics, tags=()):
         if self.runs[run_id]["info"]["lifecycle_stage"] != "active":
             return 400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "must be active"}
         self.n_batches += 1
         self.largest = max(self.largest, len(metrics))
+        named = {tag["key"]: tag for tag in [*self.runs[run_id]["data"]["tags"], *tags]}
+        self.runs[run_id]["data"]["tags"] = list(named.values())
         kept = self.metrics[run_id]
         for one in metrics:
             point = (one["key"], one["step"], one["timestamp"], one["value"])
@@ -126,11 +156,11 @@ def fake_mlflow() -> Iterator[FakeMlflow]:
             status, answer = 503, {}
             if not fake.away:
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-                status, answer = fake.answer(parts.path, query, body)
+                status, answer = fake.answer(self.command, parts.path, query, body)
                 if self.command != "GET" and fake.swallows:
                     fake.swallows -= 1
                     status, answer = 504, {}
-            content = json.dumps(answer).encode()
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

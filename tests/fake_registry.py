@@ -133,6 +133,10 @@ class FakeRegistry:
             version = self.add(name, held, source=source, run_id=run_id, tags=dict(tags or {}))
         return self.version(name, version)
 
+    def delete_version(self, name: str, version: str) -> None:
+        with self._written(f"no version {version}"):
+            del self._versions[name][version]
+
     def lose_files(self, name: str, version: str) -> None:
         self._files[name, version] = {}
 

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import httpx
 
 from greenroom.app_loading import load_app
+from greenroom.chronicle import Chronicle
 from greenroom.inference.generation import Deployment
 from greenroom.log.shipper_process import ShipperProcess
+from greenroom.log_opening import build_shipper
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, VersionStatus
 from greenroom.supervision.supervisor import Supervisor
-from greenroom.wiring import build_shipper
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py")))
 
@@ -138,6 +139,7 @@ async def serving(
     home: Path | None = None,
     train: Sequence[str] = (),
     reread: Callable[[], Settings] | None = None,
+    chronicle: Chronicle | None = None,
     **settings: object,
 ) -> AsyncIterator[Server]:
     if home is not None:
@@ -158,6 +160,7 @@ async def serving(
         registry_starts=registry_starts,
         registry_errands=registry_errands,
         shipper=_shipper(chosen, lambda text: server.events.append(text), app_folder),
+        chronicle=chronicle,
         home=home,
         train=train,
         reread=reread,

@@ -439,3 +439,89 @@ def test_an_expand_that_would_fail_is_named(folder, expand, named):
 
     assert problem.where == "features.py, expand"
     assert named in problem.what
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        ("log_leave_out: [name]", "'name' is none of the columns amount, visits-30d, member"),
+        ("log_round: {member: 10}", "'member' is a boolean and cannot be rounded"),
+        ("log_hash: [nobody]", "'nobody' is none of the columns"),
+    ],
+)
+def test_a_rule_of_the_log_that_fits_no_column_is_named_with_its_model(folder, rules, named):
+    (folder / "greenroom.yaml").write_text(f"models:\n  sample-model:\n    {rules}\n")
+    (problem,) = _found(folder)
+    assert problem.startswith("error: greenroom.yaml: models.sample-model: ")
+    assert named in problem
+
+
+def test_a_hash_without_a_key_is_a_warning_since_the_key_may_be_elsewhere(folder):
+    (folder / "greenroom.yaml").write_text("models: {sample-model: {log_hash: [amount]}}\n")
+    (problem,) = _found(folder, "warning")
+    assert "hashes columns of sample-model and has no key" in problem
+    (folder / "greenroom.yaml").write_text(
+        "log_hash_key: 0123456789abcdef\nmodels: {sample-model: {log_hash: [amount]}}\n"
+    )
+    assert check(folder) == []
+
+
+PLANNED = """
+from greenroom import TrainingPlan, TrainingRoute
+
+KINDS = Column("kind", "category", categories=("tree", "logistic"))
+QUICK = Column("quick", "boolean", nullable=True)
+
+
+def plan(asked):
+    __PLAN__
+"""
+
+
+def _planned(folder: Path, plan: str) -> None:
+    _edit(
+        folder,
+        "app.py",
+        "\n\ndef candidates",
+        PLANNED.replace("__PLAN__", plan) + "\n\ndef candidates",
+    )
+    route = "training=TrainingRoute(request=(KINDS, QUICK), plan=plan),"
+    _edit(folder, "app.py", "    models=[", f"    {route}\n    models=[")
+
+
+def test_a_plan_of_trainings_that_holds_for_every_request_is_no_problem(folder):
+    _planned(folder, 'return TrainingPlan(model="sample-model", candidates=(asked["kind"],))')
+    assert check(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "named"),
+    [
+        ('return TrainingPlan(model="other")', "no model 'other'"),
+        (
+            'return TrainingPlan(model="sample-model", candidates=(asked["kind"][:4],))',
+            "\"logistic\", \"quick\": false}: model 'sample-model' has no candidate 'logi'",
+        ),
+        (
+            'return TrainingPlan(model="sample-model", rows=int(asked["quick"]))',
+            '{"kind": "tree", "quick": null}: TypeError',
+        ),
+        ("return {}", "gave dict, and not a TrainingPlan"),
+        ('raise ValueError("no")', "refused every request"),
+    ],
+)
+def test_a_plan_of_trainings_that_some_request_would_fail_with_is_named(folder, plan, named):
+    _planned(folder, plan)
+    problems = _found(folder)
+    assert problems
+    assert all("app.py, training.plan" in problem for problem in problems)
+    assert any(named in problem for problem in problems), problems
+
+
+def test_fields_that_do_not_go_together_are_the_callers_business(folder):
+    _planned(
+        folder,
+        'if asked["quick"] is None:\n        raise ValueError("quick?")\n'
+        '    return TrainingPlan(model="sample-model")',
+    )
+    assert check(folder) == []

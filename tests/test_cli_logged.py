@@ -9,14 +9,19 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from fake_mlflow import fake_mlflow
+from for_mlflow import sending
 from greenroom.cli import main
 from greenroom.errors import LogError
 from greenroom.log.log_export import instant
 from greenroom.log.log_tables import LogTables
+from greenroom.log.outbox import Outbox
 from greenroom.log.shipping import ship_all
+from greenroom.log.spool import Spool
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.redaction import hashed
 from greenroom.schema import Column
+from misbehaving import says, server
 from test_forgetting import COLUMNS, KEY, row
 from test_log_reading import NOON, NOON_US
 from test_shipping import answers, request, rows_of, spooled, version
@@ -134,3 +139,74 @@ def test_of_a_hashed_column_the_person_is_named_as_the_client_did(
     record = (tmp_path / ".greenroom" / "forgotten.jsonl").read_text()
     assert '"customer = ?"' in record
     assert "eve" not in record
+
+
+def test_forgetting_reaches_what_waits_for_mlflow_and_what_it_has(
+    tmp_path, monkeypatch, capsysbinary
+):
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / ".greenroom"
+    of = version(columns=COLUMNS, to_mlflow=True)
+    for at_us in (NOON_US, NOON_US + 1):
+        noted = [
+            (of, answers(request(row(name), new_prediction_ids(1)), at_us=at_us))
+            for name in ("eve", "bob")
+        ]
+        ship_all(spooled(home, *noted), LogTables(str(home / "log")))
+    outbox = Outbox(Spool(home / "spool"))
+    with fake_mlflow() as mlflow:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.uri)
+        assert sending(outbox, mlflow.uri, "batch", batch_size=2).send(NOON_US)
+        words = ("forget", "m", "--subject", "customer=eve")
+        mlflow.read_only = True
+        status, out, err = call(capsysbinary, *words)
+        assert (status, out.startswith("m: 2 predictions deleted")) == (1, True)
+        assert "MLflow still holds what may be such rows, in 1 place: predictions v3" in err
+        assert b"eve" not in b"".join(item.path.read_bytes() for item in outbox.items())
+        mlflow.away = True
+        status, _, err = call(capsysbinary, *words)
+        assert (status, "Failed to connect to MLflow" in err) == (1, True)
+        mlflow.read_only = mlflow.away = False
+        status, out, _ = call(capsysbinary, *words)
+        assert status == 0
+        assert "m in MLflow: 1 predictions in batches deleted" in out
+        assert b"eve" not in b"".join(mlflow.files.values())
+    records = (home / "forgotten.jsonl").read_text().splitlines()
+    counted = [(one["n_rows"], one["n_for_mlflow"]) for one in map(json.loads, records)]
+    assert [of for of, _ in counted] == [2, 0, 0]
+    assert counted[-1] == (0, 1)
+
+
+METRICS = b"""# TYPE greenroom_log_unlogged_predictions counter
+greenroom_log_unlogged_predictions_total{verdict="served"} 3.0
+greenroom_log_unlogged_predictions_total{verdict="refused"} 0.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ("right", "2 written, 1 waiting, 3 served unlogged\n"),
+        ("", "not noted is not known: /metrics asks for a token with the scope read"),
+        ("wrong", "not noted is not known: /metrics asks for a token with the scope read"),
+    ],
+)
+def test_status_shows_a_token_to_learn_what_was_not_logged(
+    home, capsysbinary, monkeypatch, token, told
+):
+    pages = {
+        "/health": {"status": "healthy", "service": "a", "models": []},
+        "/ready": {"ready": True, "serving": [], "missing": []},
+    }
+
+    def answer(method, path, query):
+        if path in pages:
+            return says(200, pages[path])()
+        shown = server.seen[-1][2].get("Authorization", "")
+        return says(200, METRICS)() if shown == "Bearer right" else says(401, {})()
+
+    monkeypatch.setenv("GREENROOM_TOKEN", token)
+    with server(answer) as uri:
+        status, out, _ = call(capsysbinary, "status", "--port", uri.rpartition(":")[2])
+    assert status == 0
+    assert told in out

@@ -13,6 +13,7 @@ from greenroom.log import forgetting
 from greenroom.log.forgetting import Condition, Forgotten, Subject, forget
 from greenroom.log.log_records import Observation, Observations
 from greenroom.log.log_tables import LogTables
+from greenroom.log.outbox import Outbox
 from greenroom.log.settling import settle
 from greenroom.log.shipper import Shipper, ShipperSetup
 from greenroom.log.shipping import ship_all
@@ -216,3 +217,19 @@ def test_predictions_of_a_process_that_still_runs_are_not_taken_for_shipped(tmp_
     with pytest.raises(LogUnavailable, match="of a process that still runs"):
         settle(spool, LogTables(str(tmp_path / "log")), timeout_s=1)
     writer.close()
+
+
+def test_a_segment_that_its_shipper_left_beside_the_outbox_is_taken_there(tmp_path):
+    of = version(columns=COLUMNS, to_mlflow=True)
+    spool = spooled(tmp_path, (of, answers(request(row("eve"), new_prediction_ids(1)))))
+    tables = LogTables(str(tmp_path / "log"))
+
+    def killed(step):
+        if step == "hand over":
+            raise Killed
+
+    with pytest.raises(Killed):
+        ship_all(spool, tables, on_step=killed)
+    assert Outbox(spool).items() == []
+    settle(spool, tables, timeout_s=1)
+    assert len(Outbox(spool).items()) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.errors import ProcessError, TrainingUnderway
+from greenroom.errors import ProcessError, RegistryUnavailable, TrainingUnderway
 from greenroom.job import JobOrder
 from greenroom.job_store import JobStore, lives
 from greenroom.supervision.jobs import Jobs, plan_options, train_command
@@ -143,6 +143,39 @@ def test_a_training_that_fails_says_why_in_one_line(server, behaviour, problem):
     assert (job.state, job.problem) == ("failed", problem)
     assert server.events[-1] == f"training {job.id} failed: {problem}"
     assert server.store.running() is None
+
+
+def test_what_a_killed_training_has_left_open_is_ended_with_the_reason(server):
+    told = []
+    server.jobs._end_runs = lambda *words: told.append(words)
+
+    async def main():
+        begun = await server.jobs.begin(order("wait"))
+        await server.doing(begun.id, "fitting")
+        os.kill(begun.process.pid, signal.SIGKILL)
+        killed = await server.jobs.ended(begun.id)
+        assert told == [(killed.id, killed.problem)]
+        again = await server.jobs.begin(order())
+        await server.jobs.ended(again.id)
+        assert len(told) == 1, "one that has ended by itself has ended its run"
+
+    asyncio.run(main())
+
+
+def test_where_mlflow_is_away_that_the_run_stays_open_is_told(server):
+    def away(*_):
+        raise RegistryUnavailable("Failed to connect to MLflow")
+
+    server.jobs._end_runs = away
+
+    async def main():
+        begun = await server.jobs.begin(order("wait"))
+        await server.doing(begun.id, "fitting")
+        os.kill(begun.process.pid, signal.SIGKILL)
+        assert (await server.jobs.ended(begun.id)).state == "failed"
+        assert server.events[-1].endswith("stays open in MLflow: Failed to connect to MLflow")
+
+    asyncio.run(main())
 
 
 def test_a_training_that_is_killed_makes_room_for_the_next_one(server):

@@ -12,7 +12,6 @@ from deltalake import DeltaTable
 import builders
 from app_versions import fitted, version_of_every_kind
 from greenroom.cli import main
-from greenroom.cli.server import UNLOGGED_LINE
 from greenroom.log.log_tables import LogTables
 from greenroom.log.spool import Spool
 from greenroom.redaction import hashed
@@ -131,11 +130,3 @@ def test_a_value_that_is_private_is_in_no_file_and_no_line_whatever_protocol_bro
     assert not files_with(home, PLANTED)
     assert lines
     assert PLANTED not in "".join(lines)
-
-
-def test_what_was_not_logged_is_read_from_the_metrics():
-    page = """# TYPE greenroom_log_unlogged_predictions counter
-greenroom_log_unlogged_predictions_total{verdict="served"} 3.0
-greenroom_log_unlogged_predictions_total{verdict="refused"} 0.0
-"""
-    assert UNLOGGED_LINE.findall(page) == [("served", "3.0"), ("refused", "0.0")]

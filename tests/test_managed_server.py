@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 import builders
+from greenroom.registry.mlflow_rest import MlflowRest
 from greenroom.registry.registry import Registry
 from mlflow_versions import files_in, register_files
 from waiting import wait_for
@@ -44,7 +46,7 @@ def model_info(status):
 
 app = App(
     name="tiny",
-    experiment="e",
+    experiment="managed",
     models=[
         Model(
             name="m",
@@ -55,6 +57,7 @@ app = App(
             candidates=lambda seed: {},
             gate=Gate("accuracy", minimum=0.5),
             route="/api/predict",
+            mlflow_log="batch",
         )
     ],
     routes=[Route("GET", "/api/model/info", model_info)],
@@ -181,7 +184,19 @@ def second_version(server: Managed) -> None:
     assert server.reload()["reloaded"] is False
 
 
-def test_the_documented_deployment_workflow(two):
+def noted(uri: str, kind: str, name: str) -> list[dict]:
+    """What servers have noted of a model in MLflow, in its order."""
+    with MlflowRest(uri, timeout_s=20, environment={}) as rest:
+        found = rest.get("experiments/get-by-name", experiment_name="managed")["experiment"]
+        wanted = "attributes.run_name LIKE 'server %'"
+        body = {"experiment_ids": [found["experiment_id"]], "filter": wanted}
+        runs = rest.post("runs/search", body)["runs"]
+    tags = {tag["key"]: tag["value"] for run in runs for tag in run["data"]["tags"]}
+    told = [json.loads(tags[key]) for key in sorted(tags) if key.startswith(f"{kind}.")]
+    return [facts for facts in told if facts.get("model", name) == name]
+
+
+def test_the_documented_deployment_workflow(two, mlflow_server):
     name, folder = two
     with serving(folder) as client:
         server = Managed(client, name)
@@ -201,6 +216,16 @@ def test_the_documented_deployment_workflow(two):
         assert client.get("/api/mlflow/models/nobody").status_code == 404
         assert server.move("9", "Staging").json()["error"]["message"] == f"{name} has no version 9"
         assert server.move("9" * 18, "Staging").status_code == 404
+    moves = noted(mlflow_server, "transition", name)
+    assert [(one["version"], one["stage"], one["who"]) for one in moves] == [
+        ("1", "Staging", "anonymous"),
+        ("1", "Production", "anonymous"),
+        ("2", "Staging", "anonymous"),
+        ("2", "Production", "anonymous"),
+    ]
+    assert moves[-1]["archived"] == ["1"]
+    assert [one["version"] for one in noted(mlflow_server, "served", name)] == ["1", "2"]
+    assert noted(mlflow_server, "health", name)[-1]["status"] == "healthy"
     log = (folder / "log").read_text()
     searched = "GET /api/2.0/mlflow/registered-models/search: HTTP"
     assert f"DEBUG greenroom.registry.mlflow_rest: {searched}" in log

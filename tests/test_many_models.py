@@ -123,6 +123,8 @@ async def in_memory(server: Server) -> int:
     return sum(model["in_memory"] for model in listed)
 
 
+# The quick tests hold the same bound in test_residency.py, and real workers to it below.
+@pytest.mark.slow
 def test_all_of_200_models_are_answered_by_two_workers_that_hold_ten_each(follower):
     async def scenario() -> None:
         async with many(follower, workers=2) as server:
@@ -183,6 +185,9 @@ def test_a_promotion_among_200_is_on_all_workers_when_the_reload_returns(followe
             assert health["status"] == "degraded"
             (problem,) = health["problems"]
             assert "model-2 version 2 does not load" in problem
+            for number in range(3, 3 + 2 * MAX_LOADED):
+                assert await ask(server, number) == pytest.approx(1000.5 + number)
+                assert await in_memory(server) <= MAX_LOADED
 
     asyncio.run(asyncio.wait_for(scenario(), 120))
 

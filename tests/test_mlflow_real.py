@@ -20,13 +20,16 @@ from for_mlflow import (
     sending,
 )
 from greenroom.errors import RegistryUnavailable
+from greenroom.log.forgetting import Condition
 from greenroom.log.mlflow_planning import Plan, Planner
 from greenroom.log.mlflow_runs import MlflowRuns
 from greenroom.log.mlflow_sending import Sending
 from greenroom.log.outbox import Outbox, OutboxBalance
 from greenroom.log.spool import Spool
+from greenroom.mlflow_forgetting import InMlflow, forget_batches
 from greenroom.registry.artifacts import PROXY
 from greenroom.registry.mlflow_rest import MlflowRest
+from greenroom.unfinished_runs import end_runs
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +111,13 @@ def test_a_real_mlflow_keeps_the_file_and_the_figures_of_a_batch_once(tmp_path, 
             seen += pq.read_table(io.BytesIO(b"".join(chunks)))["x"].to_pylist()
     assert seen == [n / 100 for n in range(20)]
 
+    few = Condition("x < 0.05")
+    assert forget_batches(rest, "m", few, set()) == InMlflow(5)
+    assert forget_batches(rest, "m", few, set()) == InMlflow(0)
+    with rest.download(f"{PROXY}/{quote(root)}/predictions/batch-000000.parquet") as chunks:
+        left = pq.read_table(io.BytesIO(b"".join(chunks)))["x"].to_pylist()
+    assert left == [n / 100 for n in range(5, 10)]
+
 
 def test_a_real_mlflow_keeps_the_figures_of_a_minute(tmp_path, rest):
     outbox = moved(tmp_path, predicted([0.1, 0.3]), predicted([0.5], at_us=NOON_US + MINUTE_US))
@@ -115,3 +125,25 @@ def test_a_real_mlflow_keeps_the_figures_of_a_minute(tmp_path, rest):
     (run,) = runs_of(rest, "minutes")
     found = points(rest, run["info"]["run_id"], "minute/probability_mean")
     assert found == [(0, NOON_US // 1_000, 0.2), (1, NOON_US // 1_000 + 60_000, 0.5)]
+
+
+def test_a_real_mlflow_shows_the_runs_of_a_killed_job_as_failed_and_no_others(rest):
+    rest.post("experiments/create", {"name": "jobs"})
+    found = rest.get("experiments/get-by-name", experiment_name="jobs")["experiment"]
+
+    def run(**tags):
+        listed = [{"key": key, "value": value} for key, value in tags.items()]
+        body = {"experiment_id": found["experiment_id"], "start_time": 1, "tags": listed}
+        return rest.post("runs/create", body)["run"]["info"]["run_id"]
+
+    parent = run(**{"greenroom.job": "killed"})
+    child = run(**{"mlflow.parentRunId": parent})
+    other = run(**{"greenroom.job": "another"})
+    assert end_runs(rest, "killed", "its process was killed (SIGKILL)") == 2
+    assert end_runs(rest, "killed", "again") == 0
+    infos = {one["info"]["run_id"]: one for one in runs_of(rest, "jobs")}
+    states = {run_id: one["info"]["status"] for run_id, one in infos.items()}
+    assert states == {parent: "FAILED", child: "FAILED", other: "RUNNING"}
+    assert infos[parent]["info"]["end_time"] > 1_000
+    tags = {tag["key"]: tag["value"] for tag in infos[parent]["data"]["tags"]}
+    assert tags["greenroom.problem"] == "its process was killed (SIGKILL)"

@@ -375,3 +375,24 @@ def test_waiting_for_mlflow_ends():
 def test_an_mlflow_that_refuses_is_not_waited_for():
     with pytest.raises(RegistryError, match="refused access"):
         _wait(Starting(RegistryError("MLflow refused access")))
+
+
+@pytest.mark.parametrize("selector", ["Production", "latest"])
+def test_of_two_initializers_at_the_same_moment_the_later_one_takes_its_version_back(
+    registry, call, monkeypatch, selector
+):
+    upload, others = FakeRun.upload_model, []
+
+    def overtaken(run, directory, *, name):
+        logged = upload(run, directory, name=name)
+        if not others:
+            others.append(None)  # the other one is not overtaken
+            others[0] = call(selector)
+        return logged
+
+    monkeypatch.setattr(FakeRun, "upload_model", overtaken)
+    ours = call(selector)
+    assert (others[0].version, others[0].outcome) == ("1", "registered")
+    assert (ours.version, ours.outcome, ours.selected) == ("1", "selected", ("1",))
+    assert [one.version for one in registry.versions(NAME)] == ["1"]
+    assert call(selector).outcome == "unchanged"

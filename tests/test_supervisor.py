@@ -16,8 +16,10 @@ import pytest
 
 from fake_server import FakeFollower, serving
 from greenroom import processes
+from greenroom.chronicle import Chronicle
 from greenroom.errors import ProcessError, RegistryUnavailable, SettingsError, VersionUnloadable
 from greenroom.inference.generation import Deployment
+from greenroom.server_events import EventBox
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
 from greenroom.supervision import pursuit
@@ -297,9 +299,12 @@ def test_a_registry_that_goes_away_is_noticed_long_before_the_next_poll(
     monkeypatch.setattr(pursuit, "WATCH_INTERVAL_S", 0.05)
     monkeypatch.setattr(pursuit, "AWAY_INTERVAL_S", 0.05)
 
+    box = EventBox(follower.folder)
+    chronicle = Chronicle(box, ["M"], on_problem=pytest.fail)
+
     async def scenario() -> None:
         follower.select("1")
-        async with serving(follower, poll_interval_s=600.0) as server:
+        async with serving(follower, poll_interval_s=600.0, chronicle=chronicle) as server:
             await server.until(lambda: follower.accepted_versions == ["1"])
             polls = follower.polls
             follower.select("2")
@@ -315,6 +320,10 @@ def test_a_registry_that_goes_away_is_noticed_long_before_the_next_poll(
             assert (await server.get())["version"] == "1"
 
     run(scenario())
+    noted = [event for _, event in box.waiting(100)]
+    seen = [event.facts["status"] for event in noted if event.kind == "health"]
+    assert seen[-3:] == ["healthy", "degraded", "healthy"], "it is noted for MLflow"
+    assert [event.facts["version"] for event in noted if event.kind == "served"] == ["1"]
 
 
 def test_a_reload_says_when_the_registry_is_away(follower: FakeFollower) -> None:

@@ -1,7 +1,8 @@
 """What is wrong with an app: all of it at once, before a training finds it piece by piece.
 
-Looks at the definition, the settings file and the documented variables, and has
-:mod:`greenroom.training.rehearsal` try the app's own functions. Trains nothing, talks to no server.
+Looks at the definition, the settings file with the log's rules, and the documented variables, tries
+the plan of trainings over HTTP, and has :mod:`greenroom.training.rehearsal` try the models' own
+functions. Trains nothing, talks to no server.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from greenroom.errors import (
 )
 from greenroom.model import Model
 from greenroom.payloads.request import RequestType
+from greenroom.redaction import redactions_of, settings_privacy
 from greenroom.schema import Column, Schema
 from greenroom.settings import ModelSettings, Settings
 from greenroom.settings_sources import SETTINGS_FILE, load_documented, load_settings
 from greenroom.training.rehearsal import Problem, rehearse
+from greenroom.training_route import TrainingPlan, TrainingRoute
 
 __all__ = ["Problem", "check"]
 
@@ -63,6 +66,8 @@ def check(folder: Path) -> list[Problem]:
         problems += rehearse(model, folder)
     if app is not None:
         problems += [*_documented(app)] or _documented_file(folder, app)
+    if app is not None:
+        problems += _training(app)
     problems += _settings(folder, app)
     once = dict.fromkeys(problems)
     return sorted(once, key=lambda problem: problem.level != "error")
@@ -165,7 +170,7 @@ def _settings(folder: Path, app: App | None) -> Iterator[Problem]:
     if not path.exists():
         return
     try:
-        load_settings(folder, environment={})
+        settings = load_settings(folder, environment={})
     except SettingsError as error:
         single = [*_single_settings(path)]
         yield from single or [Problem(SETTINGS_FILE, error.message, error.advice)]
@@ -179,6 +184,70 @@ def _settings(folder: Path, app: App | None) -> Iterator[Problem]:
                 f"models: the app has no model {name!r}",
                 f"it has {', '.join(sorted(known))}",
             )
+
+    yield from _privacy(settings, app)
+
+
+def _privacy(settings: Settings, app: App | None) -> Iterator[Problem]:
+    """Require of the log's rules in settings that they name columns, and of hashes a key."""
+    advice = "correct log_leave_out, log_hash and log_round"
+    for model in app.models if app else ():
+        deployed = settings.models.get(model.name)
+        if deployed is not None:
+            for what in settings_privacy(deployed).problems(tuple(model.request_schema)):
+                yield Problem(SETTINGS_FILE, f"models.{model.name}: {what}", advice)
+    try:
+        redactions_of(settings, {one.name: one.privacy for one in app.models} if app else {})
+    except SettingsError as error:
+        # The key may be in a variable, or in a file that only the server's machine has.
+        yield Problem(SETTINGS_FILE, error.message, error.advice, level="warning")
+
+
+def _training(app: App) -> Iterator[Problem]:
+    """Try what is to be trained for requests of every kind that its route takes."""
+    route = app.training
+    if route is None:
+        return
+    where, n_planned = f"{APP_FILE}, training.plan", 0
+    for asked in _askable(route):
+        try:
+            plan = route.plan(route.typed(asked))
+        except ValueError:
+            continue  # fields that do not go together: the caller is told
+        except Exception as error:  # noqa: BLE001 - it is the app's code, and this is what is asked for
+            text = " ".join(str(error).split())
+            yield Problem(where, f"{_shown(asked)}: {type(error).__name__}: {text}")
+            return
+        n_planned += 1
+        if not isinstance(plan, TrainingPlan):
+            yield Problem(
+                where, f"{_shown(asked)}: gave {type(plan).__name__}, and not a TrainingPlan"
+            )
+            return
+        try:
+            plan.applied_to(app.model(plan.model))
+        except AppError as error:
+            yield Problem(where, f"{_shown(asked)}: {error.message}", error.advice)
+        except Exception:  # noqa: BLE001 - candidates that fail are named where they are tried
+            return
+    if not n_planned:
+        yield Problem(where, "refused every request that was tried", "take each field's example")
+
+
+def _askable(route: TrainingRoute) -> Iterator[dict[str, Any]]:
+    """Return the example of a request, and others in which one field is another one."""
+    base = example_request(Schema(route.request)) if route.request else {}
+    yield base
+    for column in route.request:
+        words: tuple[Any, ...] = tuple(column.categories)
+        if column.kind == "boolean":
+            words = (True, False)
+        for word in (*words, *([None] if column.nullable else [])):
+            yield {**base, column.request_name: word}
+
+
+def _shown(asked: Mapping[str, Any]) -> str:
+    return json.dumps(dict(asked), default=str)
 
 
 def _single_settings(path: Path) -> Iterator[Problem]:

@@ -1,11 +1,13 @@
 """Where the prediction log of a server is, and what of requests it does not keep, as settings say.
 
-What notes and ships predictions is built in :mod:`greenroom.wiring`, with the servers; what reads
-them in :mod:`greenroom.log_wiring`.
+Also what a server's supervisor ships predictions with, and notes for MLflow what happens. What a
+worker notes predictions with is built in :mod:`greenroom.wiring`; what reads them in
+:mod:`greenroom.log_wiring`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,12 +17,16 @@ from greenroom.redaction import Redactions, redactions_of
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
+    from greenroom.chronicle import Chronicle
     from greenroom.log.log_tables import LogTables
+    from greenroom.log.shipper_process import ShipperProcess
     from greenroom.log.spool import Spool
 
 __all__ = [
+    "build_chronicle",
     "build_log_tables",
     "build_redactions",
+    "build_shipper",
     "find_spool",
     "log_address",
     "registered_names",
@@ -71,6 +77,44 @@ def build_redactions(app: App | None, settings: Settings) -> Redactions:
             advice="correct log_leave_out, log_hash and log_round",
         )
     return redactions
+
+
+def build_shipper(
+    settings: Settings,
+    on_event: Callable[[str], None],
+    on_log: Callable[[str], None],
+    app: App | None = None,
+) -> ShipperProcess:
+    """Return what ships the predictions that the workers note; nothing runs yet."""
+    from greenroom.log.mlflow_setup import mlflow_setup
+    from greenroom.log.shipper import ShipperSetup
+    from greenroom.log.shipper_process import ShipperProcess
+
+    setup = ShipperSetup(
+        spool=str(Path(settings.home) / SPOOL_FOLDER),
+        uri=log_address(settings),
+        interval_s=settings.log_ship_interval_s,
+        keep_days=settings.log_keep_days,
+        patience_s=settings.log_ship_patience_s,
+        mlflow=mlflow_setup(settings, app),
+    )
+    return ShipperProcess(setup, max_bytes=settings.log_max_bytes, on_event=on_event, on_log=on_log)
+
+
+def build_chronicle(
+    settings: Settings, on_event: Callable[[str], None], app: App | None
+) -> Chronicle | None:
+    """Return where a server notes what happens to it; None where no model logs to MLflow."""
+    from greenroom.chronicle import Chronicle
+    from greenroom.log.mlflow_setup import models_for_mlflow
+    from greenroom.server_events import EventBox
+
+    logged = models_for_mlflow(settings, app)
+    if app is None or not logged:
+        return None
+    box = EventBox(Path(settings.home) / SPOOL_FOLDER)
+    names = zip((model.name for model in app.models), registered_names(app, settings), strict=True)
+    return Chronicle(box, [name for model, name in names if model in logged], on_problem=on_event)
 
 
 def registered_names(app: App | None, settings: Settings) -> list[str]:

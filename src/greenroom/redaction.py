@@ -21,7 +21,7 @@ from greenroom.errors import SettingsError, VersionUnloadable
 from greenroom.payloads.rows import RowSource
 from greenroom.privacy import NOTHING_PRIVATE, Privacy
 from greenroom.schema import Column
-from greenroom.settings import Settings
+from greenroom.settings import ModelSettings, Settings
 
 __all__ = [
     "MIN_KEY_BYTES",
@@ -33,6 +33,7 @@ __all__ = [
     "read_key",
     "redactions_of",
     "rounded",
+    "settings_privacy",
 ]
 
 MIN_KEY_BYTES: Final = 16
@@ -259,8 +260,7 @@ def redactions_of(settings: Settings, declared: Mapping[str, Privacy]) -> Redact
     """
     rules = dict(declared)
     for model, one in settings.models.items():
-        added = Privacy(left_out=one.log_leave_out, hashed=one.log_hash, rounded=one.log_round)
-        rules[model] = rules.get(model, NOTHING_PRIVATE).with_(added)
+        rules[model] = rules.get(model, NOTHING_PRIVATE).with_(settings_privacy(one))
     key = read_key(settings)
     without = [model for model, rule in rules.items() if rule.hashed and not key]
     if without:
@@ -269,6 +269,11 @@ def redactions_of(settings: Settings, declared: Mapping[str, Privacy]) -> Redact
             advice="make one with `openssl rand -hex 32` and set log_hash_key_file, or log: false",
         )
     return Redactions(rules, key)
+
+
+def settings_privacy(model: ModelSettings) -> Privacy:
+    """Return the rules that settings add to those of a model."""
+    return Privacy(left_out=model.log_leave_out, hashed=model.log_hash, rounded=model.log_round)
 
 
 def read_key(settings: Settings) -> HashKey:

@@ -30,12 +30,14 @@ RESERVED: Final = frozenset(
         CONFIG_VARIABLE,
         "GREENROOM_GIT_COMMIT",
         "GREENROOM_GID",
+        "GREENROOM_JOB",
+        "GREENROOM_TOKEN",
         "GREENROOM_UID",
         "GREENROOM_WORKER",
     }
 )
-"""Variables that are not settings: what processes give to one another, and what images and
-compose files know (docs/containers.md)."""
+"""Variables that are not settings: what processes give to one another, what images and compose
+files know (docs/containers.md), and what `greenroom status` shows a server."""
 
 
 def load_settings(

@@ -6,6 +6,7 @@ training runs :mod:`greenroom.supervision.jobs`'.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -163,6 +164,10 @@ class TrainingRoute:
         if not PATH.fullmatch(self.path) or "{" in self.path or self.path.endswith("/"):
             yield f"path: {self.path!r} is not a path"
 
+    def typed(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request's fields as ``plan`` takes them, by request name; left out is None."""
+        return {one.request_name: _typed(one, asked.get(one.request_name)) for one in self.request}
+
     @property
     def schema(self) -> Schema:
         """The fields of a request, ``wait`` included."""
@@ -172,6 +177,16 @@ class TrainingRoute:
     def job_path(self) -> str:
         """Where one job answers, as a template."""
         return f"{self.path}/{{job_id}}"
+
+
+def _typed(column: Column, value: Any) -> Any:
+    """Return a field's value as what it is: JSON has no integers, dates or instants."""
+    if value is None:
+        return None
+    if column.kind == "integer":
+        return int(value)
+    kinds: dict[str, type] = {"date": dt.date, "datetime": dt.datetime}
+    return msgspec.convert(value, kinds[column.kind]) if column.kind in kinds else value
 
 
 _WAIT: Final = Column(

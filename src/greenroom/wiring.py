@@ -23,7 +23,12 @@ from greenroom.deployment.fetching import fetch
 from greenroom.deployment.following import Follower
 from greenroom.errors import AppError, SettingsError
 from greenroom.inference.generation import Deployment
-from greenroom.log_opening import SPOOL_FOLDER, build_redactions, log_address
+from greenroom.log_opening import (
+    SPOOL_FOLDER,
+    build_chronicle,
+    build_redactions,
+    build_shipper,
+)
 from greenroom.progress import OnProgress, silent
 from greenroom.redaction import Redactions
 from greenroom.registry.registered import ModelVersion
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from greenroom.inference.prediction_log import PredictionLog
     from greenroom.inference.served_model import ServedModel
     from greenroom.instruments import WorkerInstruments
-    from greenroom.log.shipper_process import ShipperProcess
     from greenroom.registry_errands import RegistryErrands
     from greenroom.supervision.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
@@ -150,10 +154,20 @@ def build_supervisor(
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
         shipper=build_shipper(settings, on_event, on_log, app) if settings.log else None,
+        chronicle=build_chronicle(settings, on_event, app) if settings.log else None,
         home=Path(settings.home),
         train=train_command(folder, config=config, generated=settings.generated),
+        end_runs=partial(_end_runs, settings),
         reread=reread,
     )
+
+
+def _end_runs(settings: Settings, job_id: str, problem: str) -> None:
+    from greenroom.registry.mlflow_rest import MlflowRest
+    from greenroom.unfinished_runs import end_runs
+
+    with MlflowRest(settings.tracking_uri, timeout_s=settings.registry_timeout_s) as rest:
+        end_runs(rest, job_id, problem)
 
 
 def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | None:
@@ -166,28 +180,6 @@ def _registry_errands(settings: Settings, app: App | None) -> RegistryErrands | 
     gated = app.models if app.management.gated else ()
     judges = {model.name: Judge(model.gate, model.task) for model in gated}
     return RegistryErrands(build_registry(settings), app_targets(app, settings), judges)
-
-
-def build_shipper(
-    settings: Settings,
-    on_event: Callable[[str], None],
-    on_log: Callable[[str], None],
-    app: App | None = None,
-) -> ShipperProcess:
-    """Return what ships the predictions that the workers note; nothing runs yet."""
-    from greenroom.log.mlflow_setup import mlflow_setup
-    from greenroom.log.shipper import ShipperSetup
-    from greenroom.log.shipper_process import ShipperProcess
-
-    setup = ShipperSetup(
-        spool=str(Path(settings.home) / SPOOL_FOLDER),
-        uri=log_address(settings),
-        interval_s=settings.log_ship_interval_s,
-        keep_days=settings.log_keep_days,
-        patience_s=settings.log_ship_patience_s,
-        mlflow=mlflow_setup(settings, app),
-    )
-    return ShipperProcess(setup, max_bytes=settings.log_max_bytes, on_event=on_event, on_log=on_log)
 
 
 def app_targets(app: App, settings: Settings) -> tuple[Target, ...]:

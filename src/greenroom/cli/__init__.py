@@ -18,8 +18,9 @@ import click
 
 from greenroom import __version__
 from greenroom.cli.compiling import compile_
+from greenroom.cli.forgetting import forget
 from greenroom.cli.lifecycle import history, promote, rollback
-from greenroom.cli.logged import forget, log
+from greenroom.cli.logged import log
 from greenroom.cli.project import check, new
 from greenroom.cli.registration import register
 from greenroom.cli.reproducing import reproduce

@@ -1,8 +1,7 @@
-"""``greenroom log`` and ``forget``: reading what was predicted, and deleting a person's rows."""
+"""``greenroom log``: reading what was predicted."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,28 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
-import msgspec
 
 from greenroom.cli.context import (
     Project,
     config_option,
     open_here,
     open_project,
-    who_is_asking,
 )
 from greenroom.cli.terminal import note, say, table
 from greenroom.errors import AppError, LogError, SettingsError
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
-    from greenroom.log.forgetting import Condition, Forgotten, Subject
     from greenroom.log.log_export import Form
 
 SHOWN: Final = 20
 """How many predictions a table on the terminal has, where ``--limit`` does not say."""
 
-_RECORD: Final = "forgotten.jsonl"
-_LITERALS: Final = re.compile(r"'(?:[^']|'')*'|(?<![\w\"])[-+]?\d[\w.+-]*")
 
 what_argument = click.argument("what", default="", metavar="[APP|NAME]")
 model_option = click.option("--model", default="", help="The model, where an app has several.")
@@ -73,7 +67,7 @@ def log(
     from greenroom.log.log_reading import Window
     from greenroom.log_wiring import build_log_reader
 
-    project, names = _models(what, model, config)
+    project, names = models_of(what, model, config)
     now = datetime.now(UTC)
     window = Window(instant(since, now) if since else None, instant(until, now) if until else None)
     wanted = [name.strip() for name in columns.split(",") if name.strip()] or None
@@ -92,67 +86,8 @@ def log(
             _write(rows, form, out)
 
 
-@click.command(short_help="Delete a person's rows from the log.")
-@what_argument
-@model_option
-@click.option("--where", default="", help="Which rows, as a condition in SQL.")
-@click.option(
-    "--subject", default="", metavar="COLUMN=VALUE", help="Whose rows; hashed if need be."
-)
-@click.option("--dry-run", is_flag=True, help="Count what would be deleted.")
-@config_option
-def forget(
-    what: str, model: str, where: str, subject: str, dry_run: bool, config: Path | None
-) -> None:
-    """Delete the rows of a person from the prediction log, for good.
-
-    Their feedback goes too, and the bodies of requests that they were part of; then the files that
-    held them are removed. What waits to be shipped is shipped before. That it was done is recorded
-    in the home folder, without the value.
-    """
-    from greenroom.log import forgetting, settling
-    from greenroom.log.outbox import Outbox
-    from greenroom.log_opening import build_log_tables, find_spool
-    from greenroom.redaction import read_key
-
-    if bool(where) == bool(subject):
-        raise LogError("whose rows?", advice="give either --subject COLUMN=VALUE or --where")
-    project, names = _models(what, model, config)
-    settings = project.settings
-    sought: Condition | Subject = forgetting.Condition(where)
-    if subject:
-        column, found, value = subject.partition("=")
-        if not found:
-            raise LogError("--subject holds no value", advice="write --subject customer_id=42")
-        sought = forgetting.Subject(column.strip(), value, read_key(settings))
-    tables = build_log_tables(settings)
-    spool = find_spool(settings)
-    if spool is not None:
-        timeout_s = 60 + 2 * settings.log_ship_interval_s + settings.log_ship_patience_s
-        settling.settle(
-            spool,
-            tables,
-            timeout_s=timeout_s,
-            on_wait=lambda: note("waiting until the server has shipped what it has noted"),
-        )
-        n_waiting = len(Outbox(spool).items())
-        if n_waiting:
-            note(
-                f"{n_waiting} segments wait for MLflow, and may hold such rows until they are sent"
-            )
-    logged = set(tables.models())
-    for name in names:
-        if len(names) > 1 and name not in logged:
-            continue
-        with tables.changing(wait=True):
-            forgotten = forgetting.forget(tables, name, sought, dry_run=dry_run)
-        if not dry_run:
-            _record(settings, name, where, subject, forgotten)
-        _say(name, forgotten, dry_run=dry_run)
-
-
-def _models(what: str, model: str, config: Path | None) -> tuple[Project, Sequence[str]]:
-    """Return the settings, and the registered names that were asked for."""
+def models_of(what: str, model: str, config: Path | None) -> tuple[Project, Sequence[str]]:
+    """Return the app with its settings, and the registered names that were asked for."""
     from greenroom.log_opening import build_log_tables, registered_names
 
     if not what:
@@ -230,27 +165,3 @@ def _write(rows: Any, form: Form, out: Path | None) -> None:
         beside.unlink(missing_ok=True)
         raise LogError(f"{out} cannot be written: {error.strerror}") from error
     note(f"{rows.num_rows} predictions are in {out}")
-
-
-def _say(name: str, forgotten: Forgotten, *, dry_run: bool) -> None:
-    verb = "would be deleted" if dry_run else "deleted"
-    say(
-        f"{name}: {forgotten.n_rows} predictions {verb}, {forgotten.n_observations} rows of "
-        f"feedback, the bodies of {forgotten.n_bodies} requests with other rows"
-    )
-
-
-def _record(settings: Settings, model: str, where: str, subject: str, forgotten: Forgotten) -> None:
-    """Note that rows were deleted, by whom and how many; not whose they were."""
-    condition = f"{subject.partition('=')[0]} = ?" if subject else _LITERALS.sub("?", where)
-    line = msgspec.json.encode(
-        {
-            "at": datetime.now(UTC),
-            "who": who_is_asking(settings),
-            "model": model,
-            "condition": condition,
-            **forgotten._asdict(),
-        }
-    )
-    with (Path(settings.home) / _RECORD).open("ab") as file:
-        file.write(line + b"\n")

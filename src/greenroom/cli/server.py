@@ -24,6 +24,9 @@ ANSWER_TIMEOUT_S: Final = 5.0
 BEGIN_TIMEOUT_S: Final = 10.0
 """How long a server that was asked to restart its workers may take to begin."""
 
+SHOWN_VARIABLE: Final = "GREENROOM_TOKEN"
+"""What commands that ask a server show it; no setting of the server's."""
+
 _PAUSE_S: Final = 0.1
 UNLOGGED_LINE: Final = re.compile(
     r'^greenroom_log_unlogged_predictions_total\{[^}]*verdict="(\w+)"[^}]*\} (\S+)', re.MULTILINE
@@ -62,8 +65,14 @@ class _Ready(msgspec.Struct):
 @app_argument
 @port_option
 @click.option("--url", default="", help="Where it answers, instead of app and port.")
+@click.option(
+    "--token",
+    default="",
+    envvar=SHOWN_VARIABLE,
+    help=f"One with the scope read; better in the variable {SHOWN_VARIABLE}.",
+)
 @config_option
-def status(app: str, port: int | None, url: str, config: Path | None) -> None:
+def status(app: str, port: int | None, url: str, token: str, config: Path | None) -> None:
     """Show what the running server serves and how it is.
 
     APP is an app's folder, or its name under apps/; default: the current folder, also where there
@@ -80,7 +89,7 @@ def status(app: str, port: int | None, url: str, config: Path | None) -> None:
         verify = trusting(settings) if settings.ssl_certfile else True
         others = [one for one in running_ports(Path(settings.home)) if one != settings.port]
     _show(url.rstrip("/"), others, verify)
-    _show_log(home, url, verify)
+    _show_log(home, url, verify, token)
 
 
 @click.command(short_help="Restart the workers without a gap.")
@@ -165,7 +174,7 @@ def _show(url: str, others: list[int], verify: ssl.SSLContext | bool) -> None:
         _print_ready(url, ready)
 
 
-def _show_log(home: Path | None, url: str, verify: ssl.SSLContext | bool) -> None:
+def _show_log(home: Path | None, url: str, verify: ssl.SSLContext | bool, token: str) -> None:
     """Print how many predictions are in the log, and how many wait or are not in it."""
     from greenroom.log.spool import Spool
     from greenroom.log_opening import SPOOL_FOLDER
@@ -173,17 +182,22 @@ def _show_log(home: Path | None, url: str, verify: ssl.SSLContext | bool) -> Non
     if home is None or not (home / SPOOL_FOLDER).is_dir():
         return
     balance = Spool(home / SPOOL_FOLDER).balance()
-    unlogged = _unlogged(url.rstrip("/"), verify)
+    unlogged, problem = _unlogged(url.rstrip("/"), verify, token)
     say(
         f"log: {balance.accepted} predictions noted, {balance.written} written, "
         f"{balance.waiting} waiting"
         + "".join(f", {count:g} {verdict} unlogged" for verdict, count in unlogged if count)
+        + problem
     )
 
 
-def _unlogged(url: str, verify: ssl.SSLContext | bool) -> list[tuple[str, float]]:
-    """Return how many predictions the log had no room for, as far as the server lets us ask."""
+def _unlogged(
+    url: str, verify: ssl.SSLContext | bool, token: str
+) -> tuple[list[tuple[str, float]], str]:
+    """Return how many predictions the log had no room for, or why that is not known."""
     import httpx
+
+    unknown = "; how many were not noted is not known: "
 
     try:
         page = httpx.get(
@@ -191,13 +205,16 @@ def _unlogged(url: str, verify: ssl.SSLContext | bool) -> list[tuple[str, float]
             timeout=ANSWER_TIMEOUT_S,
             trust_env=not is_loopback(httpx.URL(url).host),
             verify=verify,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
         )
-    except httpx.HTTPError:
-        return []
-    return [
-        (verdict, float(count))
-        for verdict, count in UNLOGGED_LINE.findall(page.text if page.status_code == 200 else "")
-    ]
+    except httpx.HTTPError as error:
+        return [], f"{unknown}/metrics does not answer ({type(error).__name__})"
+    if page.status_code in {401, 403}:
+        return [], f"{unknown}/metrics asks for a token with the scope read ({SHOWN_VARIABLE})"
+    if page.status_code != 200:
+        return [], f"{unknown}/metrics answered with HTTP {page.status_code}"
+    found = UNLOGGED_LINE.findall(page.text)
+    return [(verdict, float(count)) for verdict, count in found], ""
 
 
 def _advice(others: list[int]) -> str:

@@ -23,7 +23,7 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
@@ -125,27 +125,31 @@ def build_asgi(
     loaded = first_use or _as_it_is
     own = tuple(_own_endpoints(engine, status, app, reload, ask or _nobody, settings, log))
     return Server(
-        engine, status, app, settings, reload, loaded, lifespan, counting, worker, log, own
+        _Parts(engine, status, app, settings, reload, loaded, lifespan, counting, worker, log, own)
     )
+
+
+class _Parts(NamedTuple):
+    """What a server is built from; see :func:`build_asgi`."""
+
+    engine: Engine
+    status: Callable[[], Status]
+    app: App | None
+    settings: Settings
+    reload: Callable[[], Awaitable[Status]]
+    first_use: FirstUse
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]]
+    instruments: WorkerInstruments
+    worker: int
+    log: PredictionLog | None
+    own: Sequence[Endpoint]
 
 
 class Server:
     """The ASGI app, and its short way for predictions; see :func:`build_asgi`."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        status: Callable[[], Status],
-        app: App | None,
-        settings: Settings,
-        reload: Callable[[], Awaitable[Status]],
-        first_use: FirstUse,
-        lifespan: Callable[[], AbstractAsyncContextManager[Any]],
-        instruments: WorkerInstruments,
-        worker: int,
-        log: PredictionLog | None,
-        own: Sequence[Endpoint],
-    ) -> None:
+    def __init__(self, parts: _Parts) -> None:
+        settings, instruments, log = parts.settings, parts.instruments, parts.log
         self._max_body_bytes = settings.max_body_bytes
         unasked = settings.auth == "none"
         self.max_short_bytes = min(
@@ -156,56 +160,60 @@ class Server:
         self.max_message_bytes = settings.max_header_bytes + 6 * settings.max_body_bytes
         self.crosses_origins = bool(settings.cors_origins)
         self._admission = Admission.of(settings, instruments.in_flight)
-        self._log = AccessLog(worker, soon=_soon) if settings.access_log else None
+        self._log = AccessLog(parts.worker, soon=_soon) if settings.access_log else None
         self._prediction_log = log
-        self._lifespan = lifespan
+        self._lifespan = parts.lifespan
         self._instruments = instruments
         self._traffic = Traffic(instruments)
-        self._routing = Routing(engine, self._traffic, app)
+        self._routing = Routing(parts.engine, self._traffic, parts.app)
         self._answering = Answering(
             settings.max_batch_rows,
             lambda served, n_rows: instruments.batched(served.deployment.name, n_rows),
             log,
         )
         self._predicting = Predicting(
-            self._answering, self._admission, first_use, instruments, self._log
+            self._answering, self._admission, parts.first_use, instruments, self._log
         )
-        self._scoring = Scoring(self._answering, first_use)
+        self._scoring = Scoring(self._answering, parts.first_use)
         # The short way, without a call of ours in between.
         self.served_at = self._routing.at_url
         self.ask = self._predicting.ask
-        metrics = Exposition(
-            lambda: read_totals(instruments.memory),
-            status,
-            prefix=app.metrics_prefix if app else OWN_PREFIX,
-            balance=log.balance if log is not None else None,
-            outbox=log.outbox_balance if log is not None else lambda: None,
-        )
         self._open_inference = OpenInference(
             models=lambda: self._routing.current().by_name,
-            status=status,
-            reload=reload,
-            first_use=first_use,
+            status=parts.status,
+            reload=parts.reload,
+            first_use=parts.first_use,
             predict=self._answering.predict,
             work=self._answering.work,
         )
         self.deadlines = Deadlines(settings.request_timeout_s, self._answering.batcher.give_up)
-        self.site = Site(
-            title=app.name if app else "greenroom",
-            models=self._routing.current,
-            status=status,
-            reload=reload,
-            vitals=partial(read_vitals, instruments.memory),
-            metrics=metrics.write,
-            first_use=first_use,
-            own=own,
-            max_body_bytes=settings.max_body_bytes,
-            admission=self._admission,
-            secured=settings.auth != "none",
-            lifespan=self._living,
-        )
+        self.site = self._site(parts)
         self._entrance = build_entrance(
             self._answered, log=self._log, cors_origins=settings.cors_origins
+        )
+
+    def _site(self, parts: _Parts) -> Site:
+        instruments, log = parts.instruments, parts.log
+        metrics = Exposition(
+            lambda: read_totals(instruments.memory),
+            parts.status,
+            prefix=parts.app.metrics_prefix if parts.app else OWN_PREFIX,
+            balance=log.balance if log is not None else None,
+            outbox=log.outbox_balance if log is not None else lambda: None,
+        )
+        return Site(
+            title=parts.app.name if parts.app else "greenroom",
+            models=self._routing.current,
+            status=parts.status,
+            reload=parts.reload,
+            vitals=partial(read_vitals, instruments.memory),
+            metrics=metrics.write,
+            first_use=parts.first_use,
+            own=parts.own,
+            max_body_bytes=parts.settings.max_body_bytes,
+            admission=self._admission,
+            secured=parts.settings.auth != "none",
+            lifespan=self._living,
         )
 
     @asynccontextmanager

@@ -8,11 +8,8 @@ training has no place among the requests that are being answered, and may go awa
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
-
-import msgspec
 
 from greenroom.app import App
 from greenroom.errands import AwaitTraining, BeginTraining, Done, Errand, TrainingJob
@@ -25,7 +22,6 @@ from greenroom.job_store import JobStore
 from greenroom.openapi.openapi import Operation
 from greenroom.openapi.page_schemas import page_schema
 from greenroom.payloads.fields import read_fields
-from greenroom.schema import Column
 from greenroom.training_route import WAIT, TrainingPlan, TrainingRoute
 
 __all__ = ["Ask", "job_document", "training_endpoints"]
@@ -170,12 +166,8 @@ class _Pages:
 
     def _plan(self, asked: dict[str, Any]) -> TrainingPlan:
         """Have the app say what is to be trained."""
-        values = {
-            column.request_name: _value(column, asked[column.request_name])
-            for column in self._route.request
-        }
         try:
-            plan = self._route.plan(values)
+            plan = self._route.plan(self._route.typed(asked))
         except ValueError as error:
             raise RequestInvalid(str(error), (), advice=_ADVICE) from error
         if not isinstance(plan, TrainingPlan):
@@ -202,16 +194,6 @@ def _waits(given: bool | None, query: str | None) -> bool:
     if query is not None:
         return query.lower() in {"true", "1"}
     return given is not False
-
-
-def _value(column: Column, value: Any) -> Any:
-    """Return a field's value as what it is: JSON has no integers, dates or instants."""
-    if value is None:
-        return None
-    if column.kind == "integer":
-        return int(value)
-    kinds: dict[str, type] = {"date": dt.date, "datetime": dt.datetime}
-    return msgspec.convert(value, kinds[column.kind]) if column.kind in kinds else value
 
 
 def job_document(job: Job) -> dict[str, Any]:

@@ -12,19 +12,21 @@ from greenroom.instruments import ANSWERS, Totals
 from greenroom.log.minute_summary import MINUTE_US
 from greenroom.log.outbox import RunKey
 
-__all__ = ["ErrorRates"]
+__all__ = ["AnswerCount", "AnswerCounts", "ErrorRates", "count_answers"]
 
 _KEPT_MINUTES: Final = 60
 _SHARP_US: Final = 5_000_000
 """Counts that were read later than this after a minute's beginning are not of that minute."""
 
 
-class _Count(NamedTuple):
+class AnswerCount(NamedTuple):
+    """How many answers a version has given, and how many of them were errors of the server's."""
+
     answers: int
     errors: int
 
 
-_Counts: TypeAlias = dict[tuple[str, str], _Count]
+AnswerCounts: TypeAlias = dict[tuple[str, str], AnswerCount]
 
 
 class ErrorRates:
@@ -38,7 +40,7 @@ class ErrorRates:
 
     def __init__(self, totals: Callable[[], Totals]) -> None:
         self._totals: Final = totals
-        self._minutes: dict[int, _Counts] = {}
+        self._minutes: dict[int, AnswerCounts] = {}
         self._last = 0
 
     def watch(self, now_us: int) -> None:
@@ -48,7 +50,7 @@ class ErrorRates:
             return
         self._last = minute_us
         if now_us - minute_us <= _SHARP_US:
-            self._minutes[minute_us] = _counted(self._totals())
+            self._minutes[minute_us] = count_answers(self._totals())
             while len(self._minutes) > _KEPT_MINUTES:
                 del self._minutes[next(iter(self._minutes))]
 
@@ -61,18 +63,19 @@ class ErrorRates:
         if before is None or after is None:
             return None
         of = (key.name, key.version)
-        nothing = _Count(0, 0)
+        nothing = AnswerCount(0, 0)
         first, last = before.get(of, nothing), after.get(of, nothing)
         n_answers = last.answers - first.answers
         return (last.errors - first.errors) / n_answers if n_answers > 0 else None
 
 
-def _counted(totals: Totals) -> _Counts:
-    found: _Counts = {}
+def count_answers(totals: Totals) -> AnswerCounts:
+    """Count answers, by registered model and version; pages are those of no model."""
+    found: AnswerCounts = {}
     for (_, model, version, status), cells in totals.named(ANSWERS):
         # The first cell is the sum of what was observed, the others count.
         number = int(sum(cells[1:]))
-        before = found.get((model, version), _Count(0, 0))
+        before = found.get((model, version), AnswerCount(0, 0))
         n_errors = number if status >= "500" else 0
-        found[model, version] = _Count(before.answers + number, before.errors + n_errors)
+        found[model, version] = AnswerCount(before.answers + number, before.errors + n_errors)
     return found

@@ -13,10 +13,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from greenroom.errors import LogError, LogUnavailable
@@ -24,7 +25,16 @@ from greenroom.log.log_rows import column_names
 from greenroom.log.log_tables import LogTables, first_line, table_schema
 from greenroom.redaction import HashKey, hashes
 
-__all__ = ["Condition", "Forgotten", "Subject", "forget"]
+__all__ = [
+    "Condition",
+    "Forgotten",
+    "Found",
+    "Sought",
+    "Subject",
+    "find_rows",
+    "forget",
+    "known_columns",
+]
 
 _CHUNK: Final = 1_000
 """How many ids stand in one condition."""
@@ -33,7 +43,7 @@ _SHARED_RETENTION_H: Final = 1
 """In a store that others write to, files without a commit may be those of a write under way."""
 
 _UNKNOWN: Final = re.compile(r'No field named "?(?:\w+\.)?"?([^".\s]+)"?')
-_FORGOTTEN_FORM: Final = "forgotten"
+FORGOTTEN_FORM: Final = "forgotten"
 
 
 class Condition(NamedTuple):
@@ -71,15 +81,25 @@ class Forgotten(NamedTuple):
     n_observations: int = 0
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
+    """Rows that are sought, and the requests that they are part of.
+
+    Attributes
+    ----------
+    ids, keys : list of str
+        The predictions' ids, and for each that of its request's first one.
+    days : list of date
+    """
+
     ids: list[str]
     keys: list[str]
     days: list[dt.date]
 
 
-def forget(
-    tables: LogTables, model: str, sought: Condition | Subject, *, dry_run: bool = False
-) -> Forgotten:
+Sought: TypeAlias = Condition | Subject
+
+
+def forget(tables: LogTables, model: str, sought: Sought, *, dry_run: bool = False) -> Forgotten:
     """Delete the rows of a model that are sought, and all that was kept because of them.
 
     May be repeated: what a run that was ended has left over is found by the next one.
@@ -104,7 +124,7 @@ def forget(
     uris = tables.predictions(model)
     if not uris:
         raise LogError(f"the log has no table of {model!r}", advice="`greenroom log` reads it")
-    known = {name for uri in uris for name in table_schema(tables.open(uri)).names}
+    known = known_columns(tables, model)
     feedback = tables.feedback()
     try:
         found = {uri: _find(tables.open(uri), sought, known) for uri in uris}
@@ -125,7 +145,35 @@ def forget(
     return Forgotten(len(ids), n_bodies, n_seen)
 
 
-def _find(table: DeltaTable, sought: Condition | Subject, known: set[str]) -> _Found:
+def known_columns(tables: LogTables, model: str) -> set[str]:
+    """Return the columns that a model's tables have had."""
+    uris = tables.predictions(model)
+    return {name for uri in uris for name in table_schema(tables.open(uri)).names}
+
+
+def find_rows(rows: pa.Table, sought: Sought, known: set[str], folder: Path) -> Found:
+    """Find rows that are in no table of the log, as :func:`forget` finds those that are.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        With the columns of the log's tables.
+    sought : Condition or Subject
+    known : set of str
+        Further columns, which are empty here.
+    folder : Path
+        Where a table may be made of them, for as long as its caller keeps it.
+
+    Raises
+    ------
+    LogError
+        When a column is named that is not known, or the condition cannot be read.
+    """
+    write_deltalake(folder, rows)
+    return _find(DeltaTable(folder), sought, known | set(rows.schema.names))
+
+
+def _find(table: DeltaTable, sought: Sought, known: set[str]) -> Found:
     schema = table_schema(table)
     where = sought.sql if isinstance(sought, Condition) else _equals(schema, sought, known)
     # A column that the model's other tables have is empty here.
@@ -138,7 +186,7 @@ def _find(table: DeltaTable, sought: Condition | Subject, known: set[str]) -> _F
         rows: Any = pa.table(QueryBuilder().register("log", table).execute(query).read_all())
     except DeltaError as error:
         raise _unreadable(error, known) from error
-    return _Found(*(rows[name].to_pylist() for name in ("prediction_id", "request_key", "day")))
+    return Found(*(rows[name].to_pylist() for name in ("prediction_id", "request_key", "day")))
 
 
 def _unreadable(error: DeltaError, known: set[str]) -> LogError:
@@ -205,7 +253,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _forget_bodies(tables: LogTables, uri: str, found: _Found, *, dry_run: bool) -> int:
+def _forget_bodies(tables: LogTables, uri: str, found: Found, *, dry_run: bool) -> int:
     """Delete the bodies of requests of which these rows were a part; count them.
 
     The first row of a request holds all of its body.
@@ -213,7 +261,7 @@ def _forget_bodies(tables: LogTables, uri: str, found: _Found, *, dry_run: bool)
     keys = sorted(set(found.keys) - set(found.ids))
     for some in () if dry_run else _chunks(keys):
         tables.open(uri).update(
-            updates={"request_body": "NULL", "request_form": _quoted(_FORGOTTEN_FORM)},
+            updates={"request_body": "NULL", "request_form": _quoted(FORGOTTEN_FORM)},
             predicate=_among(some, found.days),
         )
     return len(keys)

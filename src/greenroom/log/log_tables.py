@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -51,14 +51,12 @@ class LogTables:
     Parameters
     ----------
     uri : str
-        A folder, or an address such as ``s3://bucket/log``.
-    options : mapping of str to str
-        What the store at the address asks for, as `deltalake` calls it.
+        A folder, or an address such as ``s3://bucket/log``. Who asks there is said by the variables
+        that the store's own tools read, and by nothing else.
     """
 
-    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, uri: str) -> None:
         self.uri: Final = uri.rstrip("/")
-        self.options: Final = dict(options or {})
         self.folder: Final = None if "://" in self.uri else Path(self.uri)
         self._known: dict[tuple[str, str], list[str]] = {}
 
@@ -127,7 +125,7 @@ class LogTables:
             When the store does not answer, there is no table, or it is of a later format.
         """
         try:
-            table = DeltaTable(uri, storage_options=self.options or None)
+            table = DeltaTable(uri)
         except (DeltaError, OSError) as error:
             raise LogUnavailable(f"{uri} cannot be read: {first_line(error)}") from error
         found = (table.metadata().description or "").removeprefix(_DESCRIPTION)
@@ -163,7 +161,6 @@ class LogTables:
                 writer_properties=writing(rows.schema),
                 configuration=CONFIGURATION if isinstance(table, str) else None,
                 description=f"{_DESCRIPTION}{FORMAT}" if isinstance(table, str) else None,
-                storage_options=self.options or None,
                 commit_properties=CommitProperties(app_transactions=[transaction]),
             )
         except (DeltaError, OSError) as error:
@@ -179,7 +176,7 @@ class LogTables:
 
     def _is_table(self, uri: str) -> bool:
         try:
-            return DeltaTable.is_deltatable(uri, storage_options=self.options or None)
+            return DeltaTable.is_deltatable(uri)
         except (DeltaError, OSError) as error:
             raise LogUnavailable(f"{uri} cannot be read: {first_line(error)}") from error
 

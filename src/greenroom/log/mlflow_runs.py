@@ -2,14 +2,16 @@
 
 One run for each version and day, named like ``predictions v3 2026-11-21``; a tag says which spool's
 it is, so a run is found again by whoever lost count of it. Writing twice leaves no trace: MLflow
-takes a metric's run, name, step, time and value for its identity, and a file is replaced. What is
-written is :mod:`greenroom.log.mlflow_sending`'s business.
+takes a metric's run, name, step, time and value for its identity, and a file is replaced. What a
+server notes of itself is in one run for each day. What is written is
+:mod:`greenroom.log.mlflow_sending`'s business, and :mod:`greenroom.mlflow_events`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from greenroom.errors import NotInRegistry, RegistryError
@@ -17,13 +19,20 @@ from greenroom.log.outbox import RunKey, RunState
 from greenroom.registry.artifacts import upload_file
 from greenroom.registry.mlflow_rest import MlflowRest
 
-__all__ = ["MAX_METRICS", "Metric", "MlflowRuns"]
+__all__ = ["MAX_METRICS", "MAX_TAGS", "Metric", "MlflowRuns"]
 
 MAX_METRICS: Final = 1_000
 """So many are written in one call at most: MLflow's own limit, see
 https://mlflow.org/docs/latest/rest-api.html#log-batch."""
 
+MAX_TAGS: Final = 100
+"""And so many tags."""
+
 _TAG: Final = "greenroom.predictions"
+_SERVER_TAG: Final = "greenroom.server"
+_DAY_TAG: Final = "greenroom.day"
+_LATEST: Final = 10
+"""A server that was away for longer leaves a run that stands there as if it were going on."""
 _EXISTS: Final = frozenset({"RESOURCE_ALREADY_EXISTS"})
 
 
@@ -84,8 +93,32 @@ class MlflowRuns:
         """
         with _understood():
             found = self._found(run.key) or self._made(run.key, at_ms)
-            run_id, uri = str(found["info"]["run_id"]), str(found["info"]["artifact_uri"])
-        run.run_id, run.artifact_uri = run_id, uri
+            _note(run, found)
+
+    def open_server(self, run: RunState, at_ms: int) -> None:
+        """As :meth:`open`, for what the server notes of itself; ends its runs of earlier days.
+
+        Parameters
+        ----------
+        run : RunState
+            Of its key the day alone counts.
+        at_ms : int
+            When it begins, where it is made.
+
+        Raises
+        ------
+        RegistryError
+            When MLflow is away or refuses.
+        """
+        day = run.key.day
+        with _understood():
+            latest = self._search(f"tags.`{_SERVER_TAG}` = '{self._spool_id}'", "DESC", _LATEST)
+            of_day = {_day_of(one): one for one in reversed(latest)}
+            for before, found in of_day.items():
+                if before < day and found["info"]["status"] == "RUNNING":
+                    self.end(RunState(run.key, str(found["info"]["run_id"])), at_ms)
+            tags = {_SERVER_TAG: self._spool_id, _DAY_TAG: day}
+            _note(run, of_day.get(day) or self._create(f"server {day}", tags, at_ms))
 
     def is_there(self, run: RunState) -> bool:
         """Whether a run can be written to; it may have been deleted."""
@@ -96,8 +129,14 @@ class MlflowRuns:
         with _understood():
             return bool(found["run"]["info"]["lifecycle_stage"] == "active")
 
-    def log(self, run: RunState, metrics: Iterable[Metric]) -> None:
-        """Write metrics, at most :data:`MAX_METRICS`.
+    def log(
+        self,
+        run: RunState,
+        metrics: Iterable[Metric],
+        *,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Write metrics, at most :data:`MAX_METRICS`, and tags, at most :data:`MAX_TAGS`.
 
         Raises
         ------
@@ -108,7 +147,10 @@ class MlflowRuns:
             {"key": name, "value": value, "timestamp": at_ms, "step": step}
             for name, value, at_ms, step in metrics
         ]
-        self._rest.post("runs/log-batch", {"run_id": run.run_id, "metrics": named})
+        body: dict[str, Any] = {"run_id": run.run_id, "metrics": named}
+        if tags:
+            body["tags"] = _listed(tags)
+        self._rest.post("runs/log-batch", body)
 
     def put(self, run: RunState, path: str, content: bytes) -> None:
         """Write a file of a run's, or replace it.
@@ -136,15 +178,18 @@ class MlflowRuns:
         self._experiment_id = ""
 
     def _found(self, key: RunKey) -> dict[str, Any] | None:
+        runs = self._search(f"tags.`{_TAG}` = '{self._tag(key)}'", "ASC", 1)
+        return runs[0] if runs else None
+
+    def _search(self, wanted: str, order: str, most: int) -> list[dict[str, Any]]:
         body = {
             "experiment_ids": [self._id()],
-            "filter": f"tags.`{_TAG}` = '{self._tag(key)}'",
+            "filter": wanted,
             "run_view_type": "ACTIVE_ONLY",
-            "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
-            "max_results": 1,
+            "order_by": [f"attributes.start_time {order}", "attributes.run_id ASC"],
+            "max_results": most,
         }
-        runs = self._rest.post("runs/search", body).get("runs", [])
-        return dict(runs[0]) if runs else None
+        return [dict(run) for run in self._rest.post("runs/search", body).get("runs", [])]
 
     def _made(self, key: RunKey, at_ms: int) -> dict[str, Any]:
         tags = {
@@ -152,14 +197,17 @@ class MlflowRuns:
             "greenroom.model": key.model,
             "greenroom.registered_model": key.name,
             "greenroom.version": key.version,
-            "greenroom.day": key.day,
+            _DAY_TAG: key.day,
         }
         of = f"{key.name} " if self._several else ""
+        return self._create(f"predictions {of}v{key.version} {key.day}", tags, at_ms)
+
+    def _create(self, name: str, tags: Mapping[str, str], at_ms: int) -> dict[str, Any]:
         body = {
             "experiment_id": self._id(),
-            "run_name": f"predictions {of}v{key.version} {key.day}",
+            "run_name": name,
             "start_time": at_ms,
-            "tags": [{"key": name, "value": value} for name, value in tags.items()],
+            "tags": _listed(tags),
         }
         return dict(self._rest.post("runs/create", body)["run"])
 
@@ -182,3 +230,16 @@ class MlflowRuns:
                 )
             self._experiment_id = str(found["experiment_id"])
         return self._experiment_id
+
+
+def _note(run: RunState, found: Mapping[str, Any]) -> None:
+    run_id, uri = str(found["info"]["run_id"]), str(found["info"]["artifact_uri"])
+    run.run_id, run.artifact_uri = run_id, uri
+
+
+def _day_of(found: Mapping[str, Any]) -> str:
+    return next(str(tag["value"]) for tag in found["data"]["tags"] if tag["key"] == _DAY_TAG)
+
+
+def _listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": name, "value": value} for name, value in tags.items()]

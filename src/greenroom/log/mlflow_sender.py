@@ -1,7 +1,8 @@
-"""The sender: a thread of the shipper's process that gives MLflow what the outbox holds.
+"""The sender: a thread of the shipper's process that gives MLflow what waits for it on disk.
 
 However slow MLflow is, and however long it is away, the shipper goes on beside it. It may end at
-any time. What is sent, and in which steps, is :mod:`greenroom.log.mlflow_sending`'s business.
+any time. What is sent of predictions, and in which steps, is :mod:`greenroom.log.mlflow_sending`'s
+business; what the server has noted of itself, :mod:`greenroom.mlflow_events`'s.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from greenroom.errors import GreenroomError, RegistryError
+from greenroom.errors import GreenroomError, RegistryError, RegistryUnavailable
 from greenroom.instruments import Totals
 from greenroom.log.error_rates import ErrorRates
 from greenroom.log.mlflow_setup import MlflowSetup
 from greenroom.log.outbox import Outbox
+from greenroom.server_events import EventBox
 
 if TYPE_CHECKING:
+    from greenroom.log.mlflow_runs import MlflowRuns
     from greenroom.log.mlflow_sending import Sending
+    from greenroom.mlflow_events import EventSending
 
 __all__ = ["MlflowSender"]
 
@@ -35,6 +39,8 @@ class MlflowSender:
     setup : MlflowSetup
     outbox : Outbox
         The thread is the only one that sends it.
+    events : EventBox, optional
+        And this.
     ship_interval_s : float
         How long a prediction waits at most before it is shipped.
     totals : callable, optional
@@ -47,13 +53,16 @@ class MlflowSender:
         outbox: Outbox,
         *,
         ship_interval_s: float,
+        events: EventBox | None = None,
         totals: Callable[[], Totals] | None = None,
     ) -> None:
         self._setup: Final = setup
         self._outbox: Final = outbox
+        self._events: Final = events
         self._ship_interval_s: Final = ship_interval_s
         self._rates: Final = ErrorRates(totals) if totals else None
         self._sending: Sending | None = None
+        self._event_sending: EventSending | None = None
         self._failures = 0
         self._stopped: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="mlflow", daemon=True)
@@ -103,6 +112,26 @@ class MlflowSender:
             self.round()
 
     def _send(self) -> None:
+        try:
+            self._send_predictions()
+        except RegistryUnavailable:
+            raise
+        except RegistryError:
+            self._send_events()  # what is refused of the one says nothing of the other
+            raise
+        self._send_events()
+
+    def _send_events(self) -> None:
+        if self._events is None or self._events.empty:
+            return
+        if self._event_sending is None:
+            from greenroom.mlflow_events import EventSending
+
+            self._event_sending = EventSending(self._events, self._runs())
+        while self._event_sending.send():
+            pass
+
+    def _send_predictions(self) -> None:
         if self._outbox.empty:
             return
         sending = self._sending = self._sending or self._built()
@@ -113,16 +142,20 @@ class MlflowSender:
     def _built(self) -> Sending:
         # Imported when there is something to send: most of what a process like this takes.
         from greenroom.log.mlflow_planning import Plan, Planner
-        from greenroom.log.mlflow_runs import MlflowRuns
         from greenroom.log.mlflow_sending import Sending
-        from greenroom.registry.mlflow_rest import MlflowRest
 
         setup = self._setup
         plan = Plan(
             setup.modes, setup.batch_size, setup.max_waiting, int(self._ship_interval_s * 1e6)
         )
         rates = self._rates.rate if self._rates is not None else lambda *_: None
+        return Sending(self._outbox, Planner(self._outbox, plan, rates), self._runs())
+
+    def _runs(self) -> MlflowRuns:
+        from greenroom.log.mlflow_runs import MlflowRuns
+        from greenroom.registry.mlflow_rest import MlflowRest
+
+        setup = self._setup
         rest = MlflowRest(setup.tracking_uri, timeout_s=setup.timeout_s)
         several = len(setup.modes) > 1
-        runs = MlflowRuns(rest, setup.experiment, self._outbox.spool_id, several=several)
-        return Sending(self._outbox, Planner(self._outbox, plan, rates), runs)
+        return MlflowRuns(rest, setup.experiment, self._outbox.spool_id, several=several)

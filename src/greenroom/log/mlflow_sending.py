@@ -58,7 +58,7 @@ class Sending:
         self._runs: Final = runs
         self._on_step: Final = on_step
         self._state: Final = outbox.state()
-        self._read: tuple[str, RunKey, pa.Table] | None = None
+        self._read: tuple[tuple[str, int], RunKey, pa.Table] | None = None
         outbox.remove_done(self._state)
 
     def condense(self, now_us: int) -> None:
@@ -83,6 +83,10 @@ class Sending:
         OSError, SpoolCorrupt
             When the outbox cannot be read or written.
         """
+        with self._outbox.alone():
+            return self._send(now_us)
+
+    def _send(self, now_us: int) -> bool:
         state = self._state
         if state.parcel is None:
             parcel = self._planner.parcel(state, now_us)
@@ -148,20 +152,26 @@ class Sending:
     def _file(self, parcel: Parcel) -> bytes:
         """Return the rows of a batch, as the log's tables have them, as a Parquet file."""
         import pyarrow as pa
+        from pyarrow import compute as pc
         from pyarrow import parquet
 
         tables = [
             self._table(piece.item, parcel.key).slice(piece.start, piece.end - piece.start)
             for piece in parcel.pieces
         ]
+        rows = pa.concat_tables(tables, promote_options="default")
+        # What was forgotten while it waited has kept its place alone.
+        forgotten = pa.array([one == "" for one in rows["prediction_id"].to_pylist()], pa.bool_())
         file = io.BytesIO()
-        parquet.write_table(pa.concat_tables(tables, promote_options="default"), file)
+        parquet.write_table(rows.filter(pc.invert(forgotten)), file)
         return file.getvalue()
 
     def _table(self, item: str, key: RunKey) -> pa.Table:
         """Return the rows of a segment; the last one is kept, for the batch that goes on there."""
-        if self._read is None or self._read[:2] != (item, key):
-            self._read = (item, key, read_table(self._outbox.folder / item, key))
+        path = self._outbox.folder / item
+        file = (item, path.stat().st_ino)  # it is another one when rows in it were forgotten
+        if self._read is None or self._read[:2] != (file, key):
+            self._read = (file, key, read_table(path, key))
         return self._read[2]
 
     def _finish(self, state: State, run: RunState, parcel: Parcel) -> None:

@@ -15,9 +15,10 @@ business; one process sends, the one that holds the shipper's lock.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -34,6 +35,7 @@ __all__ = ["Item", "Outbox", "OutboxBalance", "Parcel", "Piece", "RunKey", "RunS
 FORMAT: Final = 1
 OUTBOX_FOLDER: Final = "outbox"
 _STATE: Final = "state.json"
+_LOCK: Final = "outbox.lock"
 _KEPT_RUNS: Final = 500
 """So many runs are remembered; one is added for each version and day."""
 
@@ -212,6 +214,7 @@ class Outbox:
     def __init__(self, spool: Spool) -> None:
         self.spool_id: Final = spool.id.hex
         self.folder: Final = spool.folder / OUTBOX_FOLDER
+        self._lock: Final = spool.folder / _LOCK
 
     def take(self, segment: Segment, n_rows: int) -> None:
         """Move a shipped segment here; remove it when it holds nothing for MLflow."""
@@ -224,6 +227,16 @@ class Outbox:
         name = f"{number}-{n_rows}{SEALED}"
         segment.path.rename(self.folder / name)
         sync_folder(self.folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody else sends or changes what is here, and keep others waiting inside."""
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def items(self) -> list[Item]:
         """Return what waits, in the order in which it was begun."""

@@ -15,7 +15,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -23,7 +23,16 @@ from zlib import crc32
 
 from greenroom.errors import SpoolCorrupt
 
-__all__ = ["FORMAT", "SEALED", "UNSEALED", "Head", "Segment", "SegmentWriter", "seal"]
+__all__ = [
+    "FORMAT",
+    "SEALED",
+    "UNSEALED",
+    "Head",
+    "Segment",
+    "SegmentWriter",
+    "replace_frames",
+    "seal",
+]
 
 FORMAT: Final = 1
 UNSEALED: Final = ".open"
@@ -253,6 +262,31 @@ def seal(path: Path, n_rows: int) -> Path | None:
         file.flush()
         os.fsync(file.fileno())
     return _sealed(path)
+
+
+def replace_frames(path: Path, payloads: Iterable[bytes]) -> None:
+    """Put other frames in the place of a sealed segment's own; all of them, or none.
+
+    How many predictions they hold has to stay the same.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+    """
+    with path.open("rb") as file:
+        data = bytearray(file.read(HEAD_BYTES))
+    for payload in payloads:
+        data += _FRAME.pack(len(payload), crc32(payload)) + payload
+    n_rows = _COUNTS.unpack_from(data, _COUNTS_AT)[0]
+    _COUNTS.pack_into(data, _COUNTS_AT, n_rows, len(data))
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
 
 
 def _sealed(path: Path) -> Path:

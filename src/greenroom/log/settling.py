@@ -12,7 +12,7 @@ from typing import Final
 
 from greenroom.errors import LogUnavailable, ProcessError
 from greenroom.log.log_tables import LogTables
-from greenroom.log.segments import HEAD_BYTES
+from greenroom.log.segments import HEAD_BYTES, SEALED
 from greenroom.log.shipper import Shipper, ShipperSetup
 from greenroom.log.shipping import ship_all
 from greenroom.log.spool import Spool
@@ -46,7 +46,7 @@ def settle(
         When it takes longer, or the tables cannot be written.
     """
     marks = _marks(spool)
-    if not marks:
+    if not marks and not _left_over(spool):
         return
     try:
         # Holds the lock of the one process that ships; for as long as it lives.
@@ -77,7 +77,18 @@ def _marks(spool: Spool) -> Mapping[int, int]:
 
 
 def _shipped(spool: Spool, marks: Mapping[int, int]) -> bool:
-    return all(slot.ledger().sequence >= marks.get(slot.number, 0) for slot in spool.slots())
+    there = all(slot.ledger().sequence >= marks.get(slot.number, 0) for slot in spool.slots())
+    return there and not _left_over(spool)
+
+
+def _left_over(spool: Spool) -> bool:
+    """Whether a segment is in the tables and not handed over to the outbox."""
+    return any(
+        int(path.stem) <= slot.ledger().sequence
+        for slot in spool.slots()
+        for path in slot.folder.glob(f"*{SEALED}")
+        if path.stem.isdigit()
+    )
 
 
 def _wait(spool: Spool, marks: Mapping[int, int], timeout_s: float) -> None:

@@ -32,6 +32,7 @@ from greenroom.log.mlflow_sender import MlflowSender
 from greenroom.log.mlflow_setup import MlflowSetup
 from greenroom.log.outbox import Outbox
 from greenroom.log.spool import Spool
+from greenroom.server_events import EventBox
 
 if TYPE_CHECKING:
     from greenroom.log.log_tables import LogTables
@@ -214,6 +215,7 @@ class Shipper:
         return MlflowSender(
             setup.mlflow,
             Outbox(self._spool),
+            events=EventBox(self._spool.folder),
             ship_interval_s=setup.interval_s,
             totals=totals,
         )

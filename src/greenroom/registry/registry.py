@@ -199,6 +199,10 @@ class Registry:
             {"name": name, "version": version, "key": key, "value": value},
         )
 
+    def delete_version(self, name: str, version: str) -> None:
+        """Delete a version; its run and its files stay."""
+        self._rest.delete("model-versions/delete", {"name": name, "version": version})
+
     def create_model(self, name: str) -> RegisteredModel:
         """Register a model; one that is there already is no error."""
         self._rest.post("registered-models/create", {"name": name}, accept={_EXISTS})

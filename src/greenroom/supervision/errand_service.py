@@ -11,12 +11,14 @@ from functools import partial
 from typing import Final
 
 from greenroom.background import in_background
+from greenroom.chronicle import Chronicle
 from greenroom.control import Answer, Ask
 from greenroom.errands import (
     AwaitTraining,
     BeginTraining,
     Done,
     Errand,
+    MoveVersion,
     Reload,
     Reloaded,
     TrainingJob,
@@ -46,12 +48,21 @@ class ErrandService:
         Has models trained.
     registry : RegistryErrands, optional
         Does what callers ask of the registry; None where they cannot.
+    chronicle : Chronicle, optional
+        Where it is noted that a version was moved.
     """
 
-    def __init__(self, pursuit: Pursuit, jobs: Jobs, registry: RegistryErrands | None) -> None:
+    def __init__(
+        self,
+        pursuit: Pursuit,
+        jobs: Jobs,
+        registry: RegistryErrands | None,
+        chronicle: Chronicle | None = None,
+    ) -> None:
         self._pursuit = pursuit
         self._jobs = jobs
         self._registry = registry
+        self._chronicle = chronicle
 
     async def serve(self, worker: WorkerProcess, ask: Ask) -> None:
         """Carry out an errand, and send the worker what came of it."""
@@ -85,6 +96,8 @@ class ErrandService:
         outcome = await in_background(partial(self._registry.run, errand))
         if isinstance(outcome, VersionMoved):
             self._pursuit.show_stages(outcome.name, outcome.latest_versions)
+            if self._chronicle is not None and isinstance(errand, MoveVersion):
+                self._chronicle.moved(errand, outcome)
         return outcome
 
 

@@ -17,18 +17,21 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from greenroom import processes
-from greenroom.errors import ProcessError, TrainingUnderway
+from greenroom.background import in_background
+from greenroom.errors import GreenroomError, ProcessError, TrainingUnderway
 from greenroom.job import Job, JobOrder, ProcessIdentity, new_job_id
 from greenroom.job_store import JobStore, lives
 from greenroom.supervision.worker_process import ending
 from greenroom.timestamps import timestamp_now
 from greenroom.training_route import TrainingPlan
+from greenroom.unfinished_runs import JOB_VARIABLE
 
 __all__ = ["Jobs", "plan_options", "train_command", "underway"]
 
@@ -100,6 +103,9 @@ class Jobs:
         Awaited when a training has promoted what it made, before those who wait are told.
     on_ended : callable
         Told how each job has ended.
+    end_runs : callable
+        Given a job's id and why it has failed, ends what a killed training has left open in
+        MLflow; blocks.
     """
 
     def __init__(
@@ -110,12 +116,14 @@ class Jobs:
         on_event: Callable[[str], None],
         on_promoted: Callable[[], Awaitable[object]],
         on_ended: Callable[[Job], None] = lambda _: None,
+        end_runs: Callable[[str, str], object] = lambda *_: None,
     ) -> None:
         self._store = store
         self._command = command
         self._on_event = on_event
         self._on_promoted = on_promoted
         self._on_ended = on_ended
+        self._end_runs = end_runs
         self._ends: dict[str, asyncio.Task[None]] = {}
         self._present: Job | None = None
         self._stopping = False
@@ -218,7 +226,7 @@ class Jobs:
                     stdout=file,
                     stderr=asyncio.subprocess.STDOUT,
                     pass_fds=(held,),
-                    env={**os.environ, "GREENROOM_WHO": job.order.who, "PYTHONUNBUFFERED": "1"},
+                    env=_environment(job),
                     start_new_session=True,
                 )
         except OSError as error:
@@ -251,6 +259,8 @@ class Jobs:
             self._present = None
         self._on_event(_end_line(ended))
         self._on_ended(ended)
+        if not done and found.report.state == "running":
+            await self._end_left(ended)
         if any(model.outcome == "promoted" for model in ended.report.models) and not self._stopping:
             try:
                 await self._on_promoted()
@@ -270,6 +280,13 @@ class Jobs:
             return "its process was killed (SIGKILL), as the system does where memory runs out"
         last = self._store.last_line(job.id)
         return f"its process ended with {ending(status)}{f': {last}' if last else ''}"
+
+    async def _end_left(self, job: Job) -> None:
+        """End in MLflow what a training has left open that could not say goodbye."""
+        try:
+            await in_background(partial(self._end_runs, job.id, job.problem))
+        except GreenroomError as error:
+            self._on_event(f"training {job.id}: its run stays open in MLflow: {error}")
 
     def _keep(self, job: Job) -> None:
         try:
@@ -292,6 +309,11 @@ async def _outlived(job: Job) -> str:
     while lives(job.process):
         await asyncio.sleep(LOOK_EVERY_S)
     return "its process ended without a word, after the server that had begun it"
+
+
+def _environment(job: Job) -> dict[str, str]:
+    own = {"GREENROOM_WHO": job.order.who, JOB_VARIABLE: job.id, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **own}
 
 
 def _identity(pid: int) -> ProcessIdentity:

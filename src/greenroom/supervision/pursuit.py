@@ -67,6 +67,8 @@ class Pursuit:
         Whether someone here is still starting the registry.
     on_registry_answer : callable
         Told when (Unix time) the registry has answered a poll.
+    on_status : callable
+        Told the status when it is shown.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Pursuit:
         on_event: Callable[[str], None],
         registry_starts: Callable[[], bool],
         on_registry_answer: Callable[[float], None],
+        on_status: Callable[[Status], None] = lambda _: None,
     ) -> None:
         self.status = status
         self._settings = settings
@@ -87,6 +90,7 @@ class Pursuit:
         self._on_event = on_event
         self._registry_starts = registry_starts
         self._on_registry_answer = on_registry_answer
+        self._on_status = on_status
         self._showcase = Showcase()
         self._found: Poll | None = None
         self._moved: dict[str, dict[str, str]] = {}
@@ -150,16 +154,14 @@ class Pursuit:
 
     def show_restart(self, restart: RestartStatus) -> None:
         """Have every worker show how a restart is."""
-        self.status = msgspec.structs.replace(self.status, restart=restart)
-        self._rollout.publish(self.status)
+        self._show(msgspec.structs.replace(self.status, restart=restart))
 
     def show_folder(self, problem: str) -> None:
         """Have every worker show what is wrong with the state folder; empty where nothing is."""
         problems = (problem,) if problem else ()
         if problems != self.status.problems:
             self._on_event(problem or "the state folder can be written to again")
-            self.status = msgspec.structs.replace(self.status, problems=problems)
-            self._rollout.publish(self.status)
+            self._show(msgspec.structs.replace(self.status, problems=problems))
 
     def show_troubles(self) -> None:
         """Say in the status what does not load on its first use."""
@@ -307,18 +309,22 @@ class Pursuit:
             registry = was
         if registry.state != was.state:
             self._on_event(registry_line(registry))
-        self.status = msgspec.structs.replace(
-            self.status,
-            generation=self._rollout.generation.number,
-            registry=registry,
-            models=self._showcase.models(
-                self._rollout.generation,
-                deployments,
-                self._rollout.runtimes,
-                self._rollout.troubles(),
-            ),
+        models = self._showcase.models(
+            self._rollout.generation, deployments, self._rollout.runtimes, self._rollout.troubles()
         )
-        self._rollout.publish(self.status)
+        self._show(
+            msgspec.structs.replace(
+                self.status,
+                generation=self._rollout.generation.number,
+                registry=registry,
+                models=models,
+            )
+        )
+
+    def _show(self, status: Status) -> None:
+        self.status = status
+        self._rollout.publish(status)
+        self._on_status(status)
 
     def _pause_s(self) -> float:
         """Return how long to wait for the next poll.

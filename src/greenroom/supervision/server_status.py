@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
+from greenroom import __version__
 from greenroom.inference.generation import Deployment, Generation
-from greenroom.status import ModelStatus, RegistryStatus
+from greenroom.settings import Settings
+from greenroom.status import ModelStatus, RegistryStatus, Status
 
 COMPILED: Final = "compiled"
 
@@ -23,6 +25,18 @@ def utc_now() -> str:
     """Return the present instant, UTC, ISO 8601, to the millisecond."""
     text = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def first_status(settings: Settings, app_name: str) -> Status:
+    """Return what the server shows before anything is served."""
+    started_at = utc_now()
+    return Status(
+        app=app_name,
+        greenroom_version=__version__,
+        started_at=started_at,
+        workers=settings.workers,
+        registry=RegistryStatus(uri=settings.tracking_uri, since=started_at),
+    )
 
 
 def identity(deployment: Deployment) -> Deployment:

@@ -20,19 +20,19 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom import __version__
 from greenroom.access.callers import require_tokens
 from greenroom.access.tls import require_certificate
 from greenroom.background import in_background
+from greenroom.chronicle import Chronicle
 from greenroom.control import Ask, CommittedGeneration, WorkerSetup
 from greenroom.deployment.following import Follower
 from greenroom.errors import ProcessError
-from greenroom.instruments import SupervisorInstruments, read_totals
+from greenroom.instruments import SupervisorInstruments, Totals, read_totals
 from greenroom.job_store import JobStore
 from greenroom.log.shipper_process import ShipperProcess
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
-from greenroom.status import RegistryStatus, RestartStatus, Status
+from greenroom.status import RestartStatus, Status
 from greenroom.supervision.code_watch import CodeWatch, taken_up
 from greenroom.supervision.errand_service import ErrandService
 from greenroom.supervision.jobs import Jobs
@@ -41,10 +41,10 @@ from greenroom.supervision.pursuit import Pursuit
 from greenroom.supervision.rolling_restart import RollingRestart
 from greenroom.supervision.rollout import Rollout
 from greenroom.supervision.server_record import ServerRecord
-from greenroom.supervision.server_status import utc_now
+from greenroom.supervision.server_status import first_status
 from greenroom.supervision.swap import Outcome as SwapOutcome
 from greenroom.supervision.worker_process import COMMAND, WorkerProcess
-from greenroom.vitals import Sampler, watch
+from greenroom.vitals import Sampler, Vitals, watch
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,15 @@ class Supervisor:
         Does what callers ask of the registry; None where they cannot.
     shipper : ShipperProcess, optional
         What ships the predictions that workers note.
+    chronicle : Chronicle, optional
+        Where it is noted for MLflow what happens here.
     home : Path, optional
         Where a :class:`greenroom.supervision.server_record.ServerRecord` says that the server runs,
         and where training jobs are kept.
     train : sequence of str
         What begins a training that is asked for over HTTP; empty where none can be.
+    end_runs : callable
+        As :class:`greenroom.supervision.jobs.Jobs` takes it.
     reread : callable, optional
         Reads the settings again, for hot reload; default: they stay.
 
@@ -105,8 +109,10 @@ class Supervisor:
         registry_starts: Callable[[], bool] = lambda: False,
         registry_errands: RegistryErrands | None = None,
         shipper: ShipperProcess | None = None,
+        chronicle: Chronicle | None = None,
         home: Path | None = None,
         train: Sequence[str] = (),
+        end_runs: Callable[[str, str], object] = lambda *_: None,
         reread: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
@@ -118,31 +124,22 @@ class Supervisor:
         self._listener: socket.socket | None = None
         self._committed = CommittedGeneration.create()
         self._instruments = SupervisorInstruments(settings.workers)
+        silent_s = settings.worker_silent_s
         self._rollout = Rollout(
-            settings.workers,
-            self._launch,
-            self._committed,
-            self,
-            silent_s=settings.worker_silent_s,
+            settings.workers, self._launch, self._committed, self, silent_s=silent_s
         )
         self._stop = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
-        started_at = utc_now()
-        status = Status(
-            app=app_name,
-            greenroom_version=__version__,
-            started_at=started_at,
-            workers=settings.workers,
-            registry=RegistryStatus(uri=settings.tracking_uri, since=started_at),
-        )
+        self._chronicle = chronicle
         self._pursuit = Pursuit(
             settings,
             follower,
             self._rollout,
-            status,
+            first_status(settings, app_name),
             on_event=on_event,
             registry_starts=registry_starts,
             on_registry_answer=self._instruments.registry_answered,
+            on_status=chronicle.show if chronicle else lambda _: None,
         )
         self._shipper = shipper
         self._home = home
@@ -153,15 +150,19 @@ class Supervisor:
             on_event=on_event,
             show=self._show_restart,
         )
-        self._jobs = Jobs(
-            JobStore(home or Path(settings.home)),
+        self._jobs = self._built_jobs(train, end_runs)
+        self._reread = reread or (lambda: settings)
+        self._service = ErrandService(self._pursuit, self._jobs, registry_errands, chronicle)
+
+    def _built_jobs(self, train: Sequence[str], end_runs: Callable[[str, str], object]) -> Jobs:
+        return Jobs(
+            JobStore(self._home or Path(self.settings.home)),
             train,
-            on_event=on_event,
+            on_event=self._on_event,
             on_promoted=self.reload,
             on_ended=lambda job: self._instruments.training_ended(job.state),
+            end_runs=end_runs,
         )
-        self._reread = reread or (lambda: settings)
-        self._service = ErrandService(self._pursuit, self._jobs, registry_errands)
 
     @property
     def status(self) -> Status:
@@ -320,9 +321,16 @@ class Supervisor:
             raise
 
     async def _watched(self) -> None:
-        instruments = self._instruments
-        sampler = Sampler(lambda: read_totals(instruments.memory), Path(self.settings.home))
-        await watch(sampler, self._home, instruments.sampled, self._pursuit.show_folder)
+        def totals() -> Totals:
+            return read_totals(self._instruments.memory)
+
+        def on_sample(vitals: Vitals) -> None:
+            self._instruments.sampled(vitals)
+            if self._chronicle is not None:
+                self._chronicle.sampled(self.status, vitals, totals)
+
+        sampler = Sampler(totals, Path(self.settings.home))
+        await watch(sampler, self._home, on_sample, self._pursuit.show_folder)
 
     def _count_workers(self) -> None:
         living = self._rollout.crew.living.values()

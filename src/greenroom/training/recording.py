@@ -7,6 +7,7 @@ when, is :mod:`greenroom.training.training`'s business; what travels inside the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from greenroom.training.figures import classification_report, feature_importance
 from greenroom.training.fitting import Fitted, Prepared
 from greenroom.training.journal import Journal, RunWriter
 from greenroom.training.run_params import run_params
+from greenroom.unfinished_runs import JOB_TAG, JOB_VARIABLE
 from greenroom.versions.manifest import Code, Environment, Manifest
 from greenroom.versions.model_store import DIGEST_TAG
 
@@ -39,7 +41,8 @@ def run_tags(app: App, model: Model, dataset: Dataset, training: str) -> dict[st
         "greenroom.metrics": "hold-out",
         TRAINING_TAG: training,
     }
-    return tags | dataset.tags
+    job = os.environ.get(JOB_VARIABLE, "")
+    return tags | dataset.tags | ({JOB_TAG: job} if job else {})
 
 
 def log_beginning(run: RunWriter, prepared: Prepared, code: Code, environment: Environment) -> None:

@@ -140,10 +140,17 @@ def register_entry(
         )
     if where.selector.kind == "latest":
         whole = [one for one in whole if one is versions[-1]]  # an older one cannot be selected
-    outcome: Outcome = "selected" if whole else "registered"
-    version = (
-        whole[-1].version if whole else _create(registry, tracking(), entry, where, on_progress)
-    )
+    outcome: Outcome = "selected"
+    if whole:
+        version = whole[-1].version
+    else:
+        made = _create(registry, tracking(), entry, where, on_progress)
+        version = _first_of_doubles(registry, made, versions, entry) or made.version
+        if version == made.version:
+            outcome = "registered"
+        else:
+            registry.delete_version(made.name, made.version)
+            on_progress(f"version {version} has these files, registered at the same time", None)
     _select(registry, where, version, who, on_progress)
     registry.set_model_tag(where.name, FOLDER_TAG, entry.digest)
     reason = _reason(versions, same) if outcome == "registered" else ""
@@ -185,7 +192,7 @@ def _create(
     entry: ModelEntry,
     where: Deployed,
     on_progress: OnProgress,
-) -> str:
+) -> ModelVersion:
     """Write the run, upload the files, and make a version of them."""
     registry.create_model(where.name)
     tracking.end_unfinished(DIGEST_TAG, entry.digest)
@@ -221,7 +228,28 @@ def _create(
             f"MLflow does not give back the files of {where.name} version {version.version}",
             advice="look at its artifact store: its folder, and --artifacts-destination",
         )
-    return version.version
+    return version
+
+
+def _first_of_doubles(
+    registry: Registry, made: ModelVersion, before: list[ModelVersion], entry: ModelEntry
+) -> str:
+    """Return the version that somebody made of the same files meanwhile, before this one.
+
+    MLflow numbers versions one after the other, so of two that are made at the same moment the
+    later one finds the earlier one, and never the other way round.
+    """
+    known = {one.version for one in before}
+    for one in registry.versions(made.name):
+        if (
+            one.version not in known
+            and int(one.version) < int(made.version)
+            and one.status == READY
+            and one.tags.get(DIGEST_TAG) == entry.digest
+            and _is_whole(registry, one, entry)
+        ):
+            return one.version
+    return ""
 
 
 def _select(
