@@ -26,7 +26,7 @@ import os, pathlib, sys, time
 from greenroom import processes
 said = os.environ["GREENROOM_SHIPPER"]
 if '"pressed":true' not in said:
-    processes.stand_back()
+    processes.run_when_idle()
 with pathlib.Path(sys.argv[1]).open("a") as file:
     file.write(said + "\\n")
 time.sleep(60)
@@ -66,7 +66,7 @@ def test_it_stands_back_in_the_same_session_because_processors_are_divided_betwe
 ):
     async def check() -> None:
         async with started(setup_of(tmp_path)) as (shipper, _):
-            await until(lambda: shipper.pid and processes.stands_back(shipper.pid))
+            await until(lambda: shipper.pid and processes.runs_when_idle(shipper.pid))
             assert os.getsid(shipper.pid) == os.getsid(0)
             assert os.getpgid(shipper.pid) == shipper.pid
 
@@ -80,7 +80,7 @@ def test_without_patience_it_has_its_share_from_the_start(tmp_path):
         async with started(setup_of(tmp_path, patience_s=0.0, interval_s=0.01)) as (shipper, _):
             log = tmp_path / "log"
             await until(log.exists)
-            assert not processes.stands_back(shipper.pid)
+            assert not processes.runs_when_idle(shipper.pid)
 
     asyncio.run(check())
 
@@ -102,7 +102,7 @@ def test_what_has_waited_for_too_long_or_takes_much_room_makes_it_start_again_wi
         options = {"max_bytes": max_bytes, "command": command}
         async with started(setup_of(tmp_path), **options) as (shipper, events):
             await until(lambda: told.exists() and told.read_text().count("\n") == 2)
-            assert not processes.stands_back(shipper.pid)
+            assert not processes.runs_when_idle(shipper.pid)
             (event,) = events
             assert event.startswith(said)
 
@@ -121,7 +121,7 @@ def test_one_that_was_pressed_stands_back_again_when_nothing_waits(tmp_path):
     spool = waiting_spool(tmp_path)
     setup = setup_of(tmp_path, interval_s=0.05, pressed=True)
     with running(setup) as process:
-        wait_for(lambda: processes.stands_back(process.pid), "it stands back", within_s=20)
+        wait_for(lambda: processes.runs_when_idle(process.pid), "it stands back", within_s=20)
         assert spool.waits_since_s() is None
 
 

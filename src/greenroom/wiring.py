@@ -139,6 +139,7 @@ def build_supervisor(
     reread : callable, optional
         Reads the settings again, for hot reload.
     """
+    from greenroom.monitoring_wiring import build_monitoring
     from greenroom.supervision.jobs import train_command
     from greenroom.supervision.supervisor import Supervisor
 
@@ -155,6 +156,9 @@ def build_supervisor(
         registry_errands=_registry_errands(settings, app),
         shipper=build_shipper(settings, on_event, on_log, app) if settings.log else None,
         chronicle=build_chronicle(settings, on_event, app) if settings.log else None,
+        monitoring=build_monitoring(
+            settings, folder if app else None, config=config, on_event=on_event
+        ),
         home=Path(settings.home),
         train=train_command(folder, config=config, generated=settings.generated),
         end_runs=partial(_end_runs, settings),

@@ -57,6 +57,7 @@ from greenroom.inference.prediction_log import Asker, PredictionLog
 from greenroom.inference.served_model import FirstUse, ServedModel
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.job_store import JobStore
+from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.openapi.scoring_openapi import SCORING_PATH
 from greenroom.prediction_id import new_prediction_id
 from greenroom.settings import Settings
@@ -200,6 +201,7 @@ class Server:
             prefix=parts.app.metrics_prefix if parts.app else OWN_PREFIX,
             balance=log.balance if log is not None else None,
             outbox=log.outbox_balance if log is not None else lambda: None,
+            monitoring=MonitoringExposition.of(Path(parts.settings.home), parts.settings.port),
         )
         return Site(
             title=parts.app.name if parts.app else "greenroom",

@@ -108,7 +108,7 @@ class Shipper:
         self._upkeep_at_s = time.monotonic() + _FIRST_UPKEEP_S
         self._pressed = setup.pressed or not setup.patience_s
         if not self._pressed:
-            processes.stand_back()
+            processes.run_when_idle()
 
     def run(self) -> None:
         """Ship until the supervisor is gone."""
@@ -144,7 +144,7 @@ class Shipper:
             self._failures = 0
         if self._pressed and self._setup.patience_s:
             self._pressed = False
-            processes.stand_back()
+            processes.run_when_idle()
         return True
 
     def keep(self) -> bool:

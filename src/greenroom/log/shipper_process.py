@@ -137,7 +137,7 @@ class ShipperProcess:
         while True:
             await asyncio.sleep(_LOOK_S)
             pid = self.pid
-            if pid and processes.stands_back(pid):
+            if pid and processes.runs_when_idle(pid):
                 reason = await asyncio.to_thread(self._presses)
                 if reason and pid == self.pid:
                     self._pressed = True

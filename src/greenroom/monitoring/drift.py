@@ -287,7 +287,7 @@ def _column_of(column: Column, values: npt.NDArray[Any]) -> ComparedColumn:
 
 
 def _labels(values: npt.NDArray[Any], classes: Sequence[Any]) -> ComparedColumn:
-    """Return what counts labels, which the log has in one type: see :mod:`greenroom.log.log_rows`."""
+    """Return what counts labels, which :mod:`greenroom.log.log_rows` has in one type."""
     kinds = {type(label) for label in (classes or values.tolist())}
     if kinds == {bool}:
         return CategoryColumn(values, booleans=True)

@@ -203,6 +203,12 @@ class Registry:
         """Delete a version; its run and its files stay."""
         self._rest.delete("model-versions/delete", {"name": name, "version": version})
 
+    def delete_version_tag(self, name: str, version: str, key: str) -> None:
+        """Delete a tag of a version; none is no error."""
+        self._rest.delete(
+            "model-versions/delete-tag", {"name": name, "version": version, "key": key}
+        )
+
     def create_model(self, name: str) -> RegisteredModel:
         """Register a model; one that is there already is no error."""
         self._rest.post("registered-models/create", {"name": name}, accept={_EXISTS})

@@ -163,6 +163,11 @@ class Pursuit:
             self._on_event(problem or "the state folder can be written to again")
             self._show(msgspec.structs.replace(self.status, problems=problems))
 
+    def show_alerts(self, firing: tuple[str, ...]) -> None:
+        """Have every worker show what fires, a line each."""
+        self.status = msgspec.structs.replace(self.status, alerts=firing)
+        self._rollout.publish(self.status)
+
     def show_troubles(self) -> None:
         """Say in the status what does not load on its first use."""
         if self._found is not None:
