@@ -14,6 +14,7 @@ import httpx
 from greenroom.app_loading import load_app
 from greenroom.inference.generation import Deployment
 from greenroom.log.shipper_process import ShipperProcess
+from greenroom.monitoring_wiring import build_monitoring
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, VersionStatus
@@ -155,6 +156,11 @@ async def serving(
         app_folder=app_folder,
         registry_starts=registry_starts,
         registry_errands=registry_errands,
+        monitoring=build_monitoring(
+            chosen, app_folder, config=None, on_event=lambda text: server.events.append(text)
+        )
+        if home is not None
+        else None,
         shipper=_shipper(chosen, lambda text: server.events.append(text), app_folder),
         home=home,
         train=train,

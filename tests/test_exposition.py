@@ -11,11 +11,14 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from found import FINDINGS, SLOW
 from greenroom import processes
+from greenroom.alerts import AlertRecord
 from greenroom.http.exposition import CONTENT_TYPE, Exposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance
+from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -233,6 +236,9 @@ def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, 
         supervisor,
         balance=lambda: Balance(5, 3, 2),
         outbox=lambda: OutboxBalance(1, 10, 2, 3, 4),
+        monitoring=MonitoringExposition(
+            lambda: (FINDINGS,), lambda: AlertRecord(alerts=(SLOW,), n_delivered=1)
+        ),
     )
     for family in parse_text(exposition.write()[0].decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name

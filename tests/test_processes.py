@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,27 @@ def test_the_holder_of_a_port_is_found(family: socket.AddressFamily, host: str) 
     assert holder.pid == os.getpid()
     assert str(holder).startswith(f"process {os.getpid()} (")
     assert len(str(holder)) < 90
+
+
+@pytest.mark.skipif(not processes.PROC.is_dir(), reason="there is no /proc")
+@pytest.mark.parametrize("own_session", [False, True])
+def test_a_process_that_stands_back_has_the_niceness_of_its_session_lowered_too(own_session):
+    child = subprocess.Popen(["sleep", "30"], start_new_session=own_session)
+    try:
+        group = Path(f"/proc/{child.pid}/autogroup")
+        before = group.read_text() if group.exists() else ""
+        processes.stand_back(child.pid)
+        niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == niceness
+        if "nice" in before:
+            after = group.read_text()
+            assert after.endswith(f"nice {niceness}\n") if own_session else after == before
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_process_that_is_gone_needs_not_stand_back():
+    child = subprocess.Popen(["true"])
+    child.wait()
+    processes.stand_back(child.pid)

@@ -118,6 +118,11 @@ def test_tags_of_a_model_are_set_and_deleted_as_often_as_one_likes(registry, thr
     assert registry.registered_model(three).tags == {"greenroom.note": "two"}
     registry.delete_model_tag(three, "greenroom.note")
     registry.delete_model_tag(three, "greenroom.note")
+    registry.set_version_tag(three, "1", "greenroom.note", "hello")
+    assert registry.version(three, "1").tags["greenroom.note"] == "hello"
+    registry.delete_version_tag(three, "1", "greenroom.note")
+    registry.delete_version_tag(three, "1", "greenroom.note")
+    assert "greenroom.note" not in registry.version(three, "1").tags
     assert registry.registered_model(three).tags == {}
 
 

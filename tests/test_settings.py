@@ -34,6 +34,33 @@ def test_home_is_inside_the_apps_folder_unless_it_is_given(tmp_path):
     assert read(tmp_path, environment={"GREENROOM_HOME": "/elsewhere"}).home == "/elsewhere"
 
 
+def test_a_rule_with_a_threshold_is_switched_off_by_null_in_the_file_and_in_a_variable(tmp_path):
+    assert read(tmp_path).alert_registry_s == 600.0
+    environment = {"GREENROOM_ALERT_REGISTRY_S": "null"}
+    assert read(tmp_path, environment=environment).alert_registry_s is None
+    (tmp_path / "greenroom.yaml").write_text("alert_registry_s: null\n")
+    assert read(tmp_path).alert_registry_s is None
+
+
+def test_a_secrets_file_is_below_home(tmp_path):
+    settings = read(tmp_path, environment={"GREENROOM_ALERT_WEBHOOK_SECRET_FILE": "secret"})
+    assert settings.alert_webhook_secret_file == str(tmp_path / ".greenroom" / "secret")
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("alert_response_time_ms", "60000"),  # beyond the last bucket of the histogram
+        ("alert_webhook_url", "hooks.example"),
+        ("alertmanager_url", "ftp://manager"),
+        ("monitor_window", "a day"),
+    ],
+)
+def test_a_setting_of_alerts_that_could_do_nothing_is_refused(tmp_path, setting, text):
+    with pytest.raises(SettingsError, match=f"GREENROOM_{setting.upper()}"):
+        read(tmp_path, environment={f"GREENROOM_{setting.upper()}": text})
+
+
 def test_mlflows_own_variable_names_the_tracking_server(tmp_path):
     environment = {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
     assert read(tmp_path, environment=environment).tracking_uri == "http://mlflow:5000"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,40 @@ def ids_in(spool):
                 if isinstance(record, Answers):
                     found += [one for request in record.requests for one in request.ids]
     return found
+
+
+def test_a_spool_knows_since_when_its_oldest_predictions_wait(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    assert spool.oldest_us() is None
+    writers = [spooler(spool), spooler(spool)]
+    assert spool.oldest_us() is None, "what is made ready holds nothing yet"
+    for name, writer in zip(("first", "second"), writers, strict=True):
+        append(writer, name)
+        writer.close()
+    slots = spool.slots()
+    for slot, at_s in zip(slots, (1_000, 2_000), strict=True):
+        (segment,) = slot.segments()
+        os.utime(segment.path, (at_s, at_s))
+    assert spool.oldest_us() == 1_000_000_000
+    slots[0].shipped(Ledger(slots[0].last_sequence(), 1))
+    assert spool.oldest_us() == 2_000_000_000
+    slots[1].shipped(Ledger(slots[1].last_sequence(), 1))
+    assert spool.oldest_us() is None
+
+
+def test_a_prediction_after_hours_of_quiet_has_not_waited_for_hours(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    with writer._lock:
+        open_segment = writer._open
+        hours_ago = open_segment.head._replace(began_at_us=1)
+        open_segment.head = hours_ago
+        open_segment._write_head()
+    before_us = time.time_ns() // 1_000 - 1_000_000
+    append(writer, "late")
+    assert spool.oldest_us() > before_us
+    writer.close()
+    assert spool.oldest_us() > before_us
 
 
 def test_every_segment_says_by_itself_of_which_version_its_answers_are(tmp_path):

@@ -22,6 +22,7 @@ __all__ = [
     "LivePerformance",
     "MetricFinding",
     "Verdict",
+    "findings_file",
     "read_findings",
     "write_findings",
 ]
@@ -143,6 +144,11 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     performance: LivePerformance | None = None
     estimate: LivePerformance | None = None
     notes: tuple[str, ...] = ()
+
+
+def findings_file(home: Path) -> Path:
+    """Return where the findings of the last monitoring run are, below a home folder."""
+    return home / "monitoring" / "findings.json"
 
 
 def write_findings(path: Path, findings: tuple[Findings, ...]) -> None:

@@ -65,6 +65,8 @@ RESTARTS: Final = "restarts"
 TRAININGS: Final = "trainings"
 WORKERS: Final = "workers"
 REGISTRY: Final = "registry"
+MONITORING_RUNS: Final = "monitoring runs"
+EVALUATED: Final = "evaluated"
 VITALS: Final = "vitals"
 
 _OK: Final = "200"
@@ -217,6 +219,11 @@ class SupervisorInstruments:
             state: adder(self._own.series(TRAININGS, (state,), 1)) for state in ("done", "failed")
         }
         self._registry = self._own.series(REGISTRY, (), 1)
+        self._monitored = {
+            outcome: adder(self._own.series(MONITORING_RUNS, (outcome,), 1))
+            for outcome in ("done", "nothing", "failed")
+        }
+        self._evaluated = self._own.series(EVALUATED, (), 1)
 
     def take_seat(self) -> int:
         """Return the lowest seat that no living worker has.
@@ -242,6 +249,14 @@ class SupervisorInstruments:
     def training_ended(self, state: str) -> None:
         """Count a training that was asked for over HTTP, by how it ended."""
         self._trainings[state](1.0)
+
+    def monitored(self, outcome: str) -> None:
+        """Count a monitoring run that the server has started, by how it ended."""
+        self._monitored[outcome](1.0)
+
+    def evaluated(self, at_s: float) -> None:
+        """Note when (Unix time) it was last looked whether there is something to alert."""
+        self._evaluated[0] = at_s
 
     def working(self, n_workers: int) -> None:
         """Note how many workers accept connections."""

@@ -7,6 +7,7 @@ Starting processes is left to those who watch them: :mod:`greenroom.supervision.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import mmap
 import os
@@ -21,6 +22,10 @@ from typing import Final, NamedTuple
 PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
 _PAUSE_S: Final = 0.05
+_NICENESS: Final = 10
+_LOWEST: Final = 19
+_FIRST_TO_DIE: Final = "1000"
+"""The highest ``oom_score_adj`` that Linux knows: where memory runs out, such a process goes."""
 
 
 class Usage(NamedTuple):
@@ -119,6 +124,32 @@ def send_to_group(group: int, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def stand_back(pid: int) -> None:
+    """Have a process let serving go first, for the processor and for memory.
+
+    Where that is not allowed, it goes on as it is. Linux weighs the processes of a session only
+    against each other, and sessions by the niceness of their autogroup (``man 7 sched``): one that
+    leads a session has both lowered.
+    """
+    niceness = _LOWEST
+    with contextlib.suppress(OSError):
+        niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS, _LOWEST)
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+    if os.getsid(0) != _session(pid):
+        with contextlib.suppress(OSError):
+            (PROC / str(pid) / "autogroup").write_text(str(niceness))
+    with contextlib.suppress(OSError):
+        (PROC / str(pid) / "oom_score_adj").write_text(_FIRST_TO_DIE)
+
+
+def _session(pid: int) -> int:
+    """Return the session that a process belongs to; this one's where that cannot be known."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return os.getsid(0)
 
 
 def port_holder(port: int) -> Process | None:

@@ -1,6 +1,7 @@
 """Settings: where and how things run. Never what a model is; that is the app's.
 
-Where their values come from is :mod:`greenroom.settings_sources`.
+Where their values come from is :mod:`greenroom.settings_sources`; those of monitoring are in
+:mod:`greenroom.monitoring_settings`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from greenroom.monitoring_settings import MonitoringSettings
 
 Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -31,7 +34,7 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_round: dict[str, Annotated[float, Meta(gt=0)]] = {}
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(MonitoringSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every setting, with its default.
 
     A setting called ``port`` is ``port:`` in the file and ``GREENROOM_PORT`` in the environment.
@@ -253,21 +256,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "figures of a minute, and is counted.",
         ),
     ] = 500_000
-    track_drift: Annotated[
-        bool,
-        Meta(
-            description="Compare what is asked with what the version was trained on. Takes effect "
-            "with monitoring."
-        ),
-    ] = True
-    alert_response_time_ms: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
-        Meta(description="The response time above which to alert. Takes effect with monitoring."),
-    ] = None
-    alert_error_rate_percent: Annotated[
-        Annotated[float, Meta(ge=0, le=100)] | None,
-        Meta(description="The share of errors above which to alert. Takes effect with monitoring."),
-    ] = None
     models: Annotated[
         dict[str, ModelSettings],
         Meta(
@@ -275,7 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "are deployed, its fallback file (`fallback_path`), and what of its requests the log "
             "does not keep (`log_leave_out`, `log_hash`, `log_round`)."
         ),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
 
     @property
     def place(self) -> str:

@@ -169,9 +169,11 @@ def _absolute(folder: Path, settings: Settings) -> Settings:
         settings,
         home=str(home),
         tokens_file=str(_below(home, settings.tokens_file)),
-        log_hash_key_file=(
-            str(_below(home, settings.log_hash_key_file)) if settings.log_hash_key_file else ""
-        ),
+        **{
+            name: str(_below(home, path))
+            for name in ("log_hash_key_file", "alert_webhook_secret_file")
+            if (path := getattr(settings, name))
+        },
         models={
             name: msgspec.structs.replace(
                 model, fallback_path=str(_below(folder, model.fallback_path))

@@ -91,7 +91,8 @@ class RestartStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page may show about the server.
 
-    ``problems`` are those that are not a model's, nor the registry's: a full disk, say.
+    ``problems`` are those that are not a model's, nor the registry's: a full disk, say. ``alerts``
+    are those that fire, a line each; they say nothing of whether predictions are answered.
     """
 
     app: str
@@ -103,6 +104,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelStatus, ...] = ()
     restart: RestartStatus | None = None
     problems: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
 
     @property
     def health(self) -> Literal["healthy", "degraded", "unhealthy"]:

@@ -135,6 +135,7 @@ def build_supervisor(
     reread : callable, optional
         Reads the settings again, for hot reload.
     """
+    from greenroom.monitoring_wiring import build_monitoring
     from greenroom.supervision.jobs import train_command
     from greenroom.supervision.supervisor import Supervisor
 
@@ -150,6 +151,9 @@ def build_supervisor(
         registry_starts=registry_starts,
         registry_errands=_registry_errands(settings, app),
         shipper=build_shipper(settings, on_event, on_log, app) if settings.log else None,
+        monitoring=build_monitoring(
+            settings, folder if app else None, config=config, on_event=on_event
+        ),
         home=Path(settings.home),
         train=train_command(folder, config=config, generated=settings.generated),
         reread=reread,

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import click
 
 from greenroom import __version__
+from greenroom.cli.alerts import alerts
 from greenroom.cli.compiling import compile_
 from greenroom.cli.lifecycle import history, promote, rollback
 from greenroom.cli.logged import forget, log
@@ -57,6 +58,7 @@ for command in (
     serve,
     status,
     restart,
+    alerts,
     trace,
     score_log,
     log,

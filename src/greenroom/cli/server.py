@@ -48,6 +48,7 @@ class _Health(msgspec.Struct):
     service: str
     models: list[_Model]
     problems: list[str] = []
+    alerts: list[str] = []
 
 
 class _Ready(msgspec.Struct):
@@ -215,6 +216,8 @@ def _print_health(health: _Health) -> None:
     table("", ["model", "version", "selector", "runtime", "route"], rows)
     for problem in health.problems:
         say(f"problem: {problem}")
+    for alert in health.alerts:
+        say(f"alert: {alert}")
 
 
 def _print_ready(url: str, ready: _Ready) -> None:

@@ -44,6 +44,7 @@ from greenroom.instruments import (
 )
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance
+from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import ModelStatus, Status, VersionStatus
 
 __all__ = ["CONTENT_TYPE", "OWN_PREFIX", "Exposition"]
@@ -72,6 +73,8 @@ class Exposition:
         Returns where the predictions are that were noted; None where none are.
     outbox : callable
         Returns where those are that are for MLflow; None where none are.
+    monitoring : MonitoringExposition, optional
+        What is shown of drift and alerts.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class Exposition:
         prefix: str = OWN_PREFIX,
         balance: Callable[[], Balance] | None = None,
         outbox: Callable[[], OutboxBalance | None] = lambda: None,
+        monitoring: MonitoringExposition | None = None,
     ) -> None:
         self._totals = totals
         self._status = status
         self._prefix = prefix
         self._balance = balance
         self._outbox = outbox
+        self._monitoring = monitoring or MonitoringExposition()
 
     def write(self, accept: str = "") -> tuple[bytes, str]:
         """Return the text and its content type; takes milliseconds, so it is for a thread.
@@ -110,6 +115,7 @@ class Exposition:
         yield from _server(totals, status)
         yield from _processes(totals.processes)
         yield from self._documented(status)
+        yield from self._monitoring.collect(totals)
         if self._balance is not None:
             yield from log_metrics(self._balance(), totals, self._prefix)
         for_mlflow = self._outbox()

@@ -137,6 +137,7 @@ def health(status: Status, vitals: Vitals | None = None, *, now: datetime | None
         "resources": vitals and _resources(vitals),
         "models": [_model_health(model) for model in status.models],
         "problems": _problems(status),
+        "alerts": status.alerts,
         "generation": status.generation,
         "workers": status.workers,
         "restart": status.restart,

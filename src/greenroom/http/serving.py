@@ -57,6 +57,7 @@ from greenroom.inference.prediction_log import Asker, PredictionLog
 from greenroom.inference.served_model import FirstUse, ServedModel
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.job_store import JobStore
+from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.openapi.scoring_openapi import SCORING_PATH
 from greenroom.prediction_id import new_prediction_id
 from greenroom.settings import Settings
@@ -180,6 +181,7 @@ class Server:
             prefix=app.metrics_prefix if app else OWN_PREFIX,
             balance=log.balance if log is not None else None,
             outbox=log.outbox_balance if log is not None else lambda: None,
+            monitoring=MonitoringExposition.of(Path(settings.home), settings.port),
         )
         self._open_inference = OpenInference(
             models=lambda: self._routing.current().by_name,

@@ -167,6 +167,19 @@ class Slot:
                 accepted = max([ledger.rows, *(before + n_rows for before, n_rows in counts)])
                 return Balance(accepted, ledger.rows, sum(n_rows for _, n_rows in counts))
 
+    def oldest_us(self) -> int | None:
+        """Return when the first segment with waiting predictions was last written; None without.
+
+        Not when it was begun: one that was not used for hours is begun since then.
+        """
+        done = self.ledger().sequence
+        for path in self._files():
+            segment = self._segment(path) if int(path.stem) > done else None
+            if segment is not None and segment.n_rows:
+                with suppress(FileNotFoundError):  # sealed or shipped at this moment
+                    return segment.path.stat().st_mtime_ns // 1_000
+        return None
+
     def seal_leftovers(self) -> None:
         """Seal what a writer left open; its lock must be held."""
         for path in self._files():
@@ -272,6 +285,11 @@ class Spool:
             sum(one.written for one in found),
             sum(one.waiting for one in found),
         )
+
+    def oldest_us(self) -> int | None:
+        """Return since when, in microseconds since 1970, predictions wait to be shipped."""
+        found = [slot.oldest_us() for slot in self.slots()]
+        return min((one for one in found if one is not None), default=None)
 
     def n_bytes(self) -> int:
         """Return how much of the disk its segments take."""

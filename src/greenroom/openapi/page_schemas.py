@@ -160,6 +160,7 @@ _PAGES: Final[dict[str, dict[str, Any]]] = {
                 )
             ),
             problems=_PROBLEMS,
+            alerts=_said(_TEXTS, "The alerts that fire; they do not change the status."),
             generation=_GENERATION,
             workers=_said(_NUMBER, "How many processes answer."),
             restart=_said(

@@ -199,6 +199,12 @@ class Registry:
             {"name": name, "version": version, "key": key, "value": value},
         )
 
+    def delete_version_tag(self, name: str, version: str, key: str) -> None:
+        """Delete a tag of a version; none is no error."""
+        self._rest.delete(
+            "model-versions/delete-tag", {"name": name, "version": version, "key": key}
+        )
+
     def create_model(self, name: str) -> RegisteredModel:
         """Register a model; one that is there already is no error."""
         self._rest.post("registered-models/create", {"name": name}, accept={_EXISTS})

@@ -34,9 +34,6 @@ __all__ = ["Jobs", "plan_options", "train_command", "underway"]
 
 log = logging.getLogger(__name__)
 
-NICENESS: Final = 10
-"""How far a training stands back behind serving, as ``nice`` has it."""
-
 STOP_GRACE_S: Final = 5.0
 """How long a training may take to end its run in MLflow when the server stops."""
 
@@ -44,9 +41,6 @@ RELEASE_S: Final = 1.0
 """How long the lock may outlast the first thread of a process that is killed."""
 
 LOOK_EVERY_S: Final = 0.5
-_LOWEST: Final = 19
-_FIRST_TO_DIE: Final = "1000"
-"""The highest ``oom_score_adj`` that Linux knows: where memory runs out, this process goes."""
 
 _STOPPED: Final = "it was cut off: the server was stopped"
 
@@ -157,7 +151,7 @@ class Jobs:
             process = await self._start(job, held)
         finally:
             os.close(held)
-        _stand_back(process.pid)
+        processes.stand_back(process.pid)
         job = msgspec.structs.replace(job, process=_identity(process.pid))
         self._keep(job)
         self._on_event(f"training {job.id} has begun: {' '.join(plan_options(order.plan))}")
@@ -296,15 +290,6 @@ async def _outlived(job: Job) -> str:
 
 def _identity(pid: int) -> ProcessIdentity:
     return ProcessIdentity(pid, processes.identity(pid))
-
-
-def _stand_back(pid: int) -> None:
-    """Let serving go first, for the processor and for memory; where that is not allowed, go on."""
-    with contextlib.suppress(OSError):
-        lower = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
-        os.setpriority(os.PRIO_PROCESS, pid, min(lower, _LOWEST))
-    with contextlib.suppress(OSError):
-        (processes.PROC / str(pid) / "oom_score_adj").write_text(_FIRST_TO_DIE)
 
 
 def _failed(job: Job, problem: str) -> Job:

@@ -161,6 +161,11 @@ class Pursuit:
             self.status = msgspec.structs.replace(self.status, problems=problems)
             self._rollout.publish(self.status)
 
+    def show_alerts(self, firing: tuple[str, ...]) -> None:
+        """Have every worker show what fires, a line each."""
+        self.status = msgspec.structs.replace(self.status, alerts=firing)
+        self._rollout.publish(self.status)
+
     def show_troubles(self) -> None:
         """Say in the status what does not load on its first use."""
         if self._found is not None:

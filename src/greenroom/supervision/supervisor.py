@@ -31,6 +31,7 @@ from greenroom.instruments import SupervisorInstruments, read_totals
 from greenroom.job_store import JobStore
 from greenroom.log.shipper_process import ShipperProcess
 from greenroom.registry_errands import RegistryErrands
+from greenroom.server_monitoring import ServerMonitoring, Watched
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, RestartStatus, Status
 from greenroom.supervision.code_watch import CodeWatch, taken_up
@@ -78,6 +79,8 @@ class Supervisor:
         Does what callers ask of the registry; None where they cannot.
     shipper : ShipperProcess, optional
         What ships the predictions that workers note.
+    monitoring : ServerMonitoring, optional
+        What watches the server.
     home : Path, optional
         Where a :class:`greenroom.supervision.server_record.ServerRecord` says that the server runs,
         and where training jobs are kept.
@@ -105,6 +108,7 @@ class Supervisor:
         registry_starts: Callable[[], bool] = lambda: False,
         registry_errands: RegistryErrands | None = None,
         shipper: ShipperProcess | None = None,
+        monitoring: ServerMonitoring | None = None,
         home: Path | None = None,
         train: Sequence[str] = (),
         reread: Callable[[], Settings] | None = None,
@@ -145,6 +149,7 @@ class Supervisor:
             on_registry_answer=self._instruments.registry_answered,
         )
         self._shipper = shipper
+        self._monitoring = monitoring
         self._home = home
         self._record: ServerRecord | None = None
         self._restart = RollingRestart(
@@ -210,6 +215,10 @@ class Supervisor:
                 self._run_errand(watch.run())
             if self._shipper is not None:
                 self._shipper.start(counters_fd=self._instruments.memory.fd)
+            if self._monitoring is not None:
+                show, port = self._pursuit.show_alerts, self.address[1]
+                watched = Watched(port, self._instruments, lambda: self.status, show)
+                self._run_errand(self._monitoring.run(watched))
             tasks: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._rollout.crew.run()),
                 asyncio.create_task(self._pursuit.run()),
