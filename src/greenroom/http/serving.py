@@ -180,6 +180,7 @@ class Server:
             status,
             prefix=app.metrics_prefix if app else OWN_PREFIX,
             balance=log.balance if log is not None else None,
+            room=log.room if log is not None else None,
             outbox=log.outbox_balance if log is not None else lambda: None,
             monitoring=MonitoringExposition.of(Path(settings.home), settings.port),
         )
