@@ -5,10 +5,11 @@ APP ?= breast_cancer
 BIN := .venv/bin
 CLIENTS := tests/clients/.venv
 CLOUD := tests/cloud/.packages
+PROMTOOL := tests/prometheus/.bin
 EXTRAS := dvc dvc-gs gcs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-clients test-cloud test-browser test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log bench-log-reading bench-monitoring
+.PHONY: help setup up test test-clients test-cloud test-browser test-prometheus dashboard test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log bench-log-reading bench-monitoring
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -68,6 +69,23 @@ test-browser: setup ## Open the documentation pages in Chromium (installed where
 		{ echo "install Chromium first: it could not be installed here"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/test_docs_pages.py
 
+# Out of Debian's package, which is not installed: its service would begin to listen on 9090.
+$(PROMTOOL)/promtool:
+	@mkdir -p $(PROMTOOL)
+	@command -v promtool >/dev/null && ln -sf "$$(command -v promtool)" $@ || \
+		{ echo "fetching promtool from Debian's package of Prometheus (once; half a minute)"; \
+		cd $(PROMTOOL) && { apt-get -qq download prometheus 2>/dev/null || \
+			{ apt-get -qq update && apt-get -qq download prometheus; }; } && \
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && \
+		rm prometheus_*.deb; } || \
+		{ echo "install promtool (Prometheus) first: it could not be fetched here"; exit 1; }
+
+test-prometheus: setup $(PROMTOOL)/promtool ## Check Prometheus' rules with promtool (fetched where there is apt)
+	PATH=$(CURDIR)/$(PROMTOOL):$$PATH $(BIN)/python -m pytest -m prometheus tests/prometheus
+
+dashboard: setup ## Write Grafana's dashboard anew
+	$(BIN)/python deploy/grafana/dashboard.py
+
 # The verification script of an app's document calls curl and jq.
 test-compose: setup ## Bring up each app's containers (skipped where there is no Docker)
 	@[ ! -x ../shared/docker/engine ] || ../shared/docker/engine || \
@@ -83,7 +101,7 @@ lint: setup ## Check style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-slow test-faults test-clients test-cloud test-browser test-compose ## Everything that CI runs
+check: lint test test-slow test-faults test-clients test-cloud test-browser test-prometheus test-compose ## Everything that CI runs
 
 ROUNDS ?= 5
 SECONDS ?= 5
@@ -126,4 +144,4 @@ lock-image: ## Take from requirements.lock what an image needs (needs uv)
 		$(call LEFT_OUT,requirements.lock) -o tests/cloud/requirements.lock
 
 clean: ## Remove the environment and what the tools left
-	rm -rf .venv $(CLIENTS) $(CLOUD) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(CLIENTS) $(CLOUD) $(PROMTOOL) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,5 +1,6 @@
 """``/metrics`` as Prometheus' own parsers read it."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -17,10 +18,12 @@ from greenroom.alerts import AlertRecord
 from greenroom.http.exposition import CONTENT_TYPE, Exposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
 from greenroom.log.outbox import OutboxBalance
-from greenroom.log.spool import Balance
+from greenroom.log.spool import Balance, Room
 from greenroom.monitoring_exposition import MonitoringExposition
-from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
+from greenroom.status import ModelStatus, RegistryStatus, RestartStatus, Status, VersionStatus
+from greenroom.vitals import Vitals
 
+VITALS = Vitals(10, 0.1, 0.1, 0.2, 1e8, 5.0, 2e9, 8e9)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 STATUS = Status(
     app="credit",
@@ -225,16 +228,48 @@ def test_the_log_says_how_much_it_has_and_where_under_the_apps_own_name_too(supe
     assert found["greenroom_log_unlogged_predictions_total", (("verdict", "served"),)] == 2
 
 
+def test_the_log_says_how_much_of_the_disk_it_takes_and_may(supervisor):
+    found = samples(supervisor, room=lambda: Room(4096, 8192))
+    assert value(found, "greenroom_log_spool_bytes") == 4096
+    assert value(found, "greenroom_log_spool_limit_bytes") == 8192
+
+
+def test_the_disk_of_the_state_is_shown_once_it_was_looked_at(supervisor):
+    assert not any("disk" in name for name, _ in samples(supervisor))
+    supervisor.sampled(VITALS._replace(disk_total_bytes=math.nan))
+    assert not any("disk" in name for name, _ in samples(supervisor))
+    supervisor.sampled(VITALS)
+    found = samples(supervisor)
+    assert value(found, "greenroom_state_disk_free_bytes") == 2e9
+    assert value(found, "greenroom_state_disk_size_bytes") == 8e9
+
+
+def test_a_registry_that_nobody_asks_is_not_shown_as_away(supervisor):
+    registry = msgspec.structs.replace(STATUS.registry, state="disabled")
+    found = samples(supervisor, msgspec.structs.replace(STATUS, registry=registry))
+    assert ("greenroom_registry_up", ()) not in found
+    assert value(found, "greenroom_mlflow_connection_status") == 0
+
+
+def test_problems_of_the_server_itself_are_counted_and_a_failed_restart_is_one(supervisor):
+    restart = RestartStatus(state="failed", began_at="2026-11-21T06:00:00.000Z", problem="hangs")
+    status = msgspec.structs.replace(STATUS, problems=("a full disk",), restart=restart)
+    assert value(samples(supervisor), "greenroom_server_problems") == 0
+    assert value(samples(supervisor, status), "greenroom_server_problems") == 2
+
+
 def test_the_page_of_the_http_api_lists_every_metric_and_its_labels(supervisor, worker):
     worker.predictions("/predict", "credit", "3").answered(0.001)
     worker.failed("/predict", 422, "RequestInvalid")
     worker.batched("credit", 4)
     worker.loaded("credit", 0.2)
     supervisor.swapped("commit", 0.3)
+    supervisor.sampled(VITALS)
     given = {}
     exposition = exposed(
         supervisor,
         balance=lambda: Balance(5, 3, 2),
+        room=lambda: Room(4096, 8192),
         outbox=lambda: OutboxBalance(1, 10, 2, 3, 4),
         monitoring=MonitoringExposition(
             lambda: (FINDINGS,), lambda: AlertRecord(alerts=(SLOW,), n_delivered=1)

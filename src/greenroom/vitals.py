@@ -71,6 +71,12 @@ def read_vitals(memory: CounterMemory) -> Vitals | None:
     return None
 
 
+def vitals_in(totals: Totals) -> Vitals | None:
+    """Return the numbers that the supervisor took last, out of what all processes counted."""
+    cells = totals.series.get((VITALS, ()))
+    return Vitals(*cells) if cells and len(cells) == len(Vitals._fields) else None
+
+
 def quantile(cells: Sequence[float], share: float) -> float:
     """Estimate a quantile of a histogram over :data:`greenroom.instruments.LATENCY_BOUNDS`.
 

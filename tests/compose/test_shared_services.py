@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 
-from stack import API, MLFLOW, Stack, get, stack
+from stack import API, MLFLOW, ROOT, Stack, get, stack
 from waiting import wait_for
 
 READ_ONLY = ("--read-only", "--tmpfs", "/tmp", "-v", "/state")
@@ -84,6 +87,61 @@ def test_prometheus_scrapes_the_api_with_the_monitoring_profile_alone(shared):
         return bool((target["scrapeUrl"], target["health"]) == ("http://api:8000/metrics", "up"))
 
     wait_for(scraped, "the API is scraped", within_s=60.0)
+
+
+def _asked(path: str, **parameters: str) -> Any:
+    return httpx.get(f"{PROMETHEUS}/{path}", params=parameters, timeout=10.0).json()["data"]
+
+
+def test_the_rules_are_loaded_and_evaluated_by_prometheus(shared):
+    folder = ROOT / "deploy" / "prometheus" / "rules"
+    groups = [
+        group
+        for path in folder.glob("*.yml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    ]
+
+    def evaluated() -> bool:
+        found = _asked("rules")["groups"]
+        names = {group["name"]: len(group["rules"]) for group in found}
+        assert names == {group["name"]: len(group["rules"]) for group in groups}
+        health = {rule["name"]: rule["health"] for group in found for rule in group["rules"]}
+        assert "err" not in health.values(), health
+        return set(health.values()) == {"ok"}
+
+    wait_for(evaluated, "every rule is evaluated", within_s=60.0)
+
+
+def test_what_the_server_lacks_becomes_an_alert_that_says_what_to_do(shared):
+    # Nothing is trained in this stack, so that no version is served.
+    def alerts() -> dict[str, Any]:
+        return {one["labels"]["alertname"]: one for one in _asked("alerts")["alerts"]}
+
+    wait_for(lambda: "GreenroomModelNotServed" in alerts(), "the alert", within_s=60.0)
+    alert = alerts()["GreenroomModelNotServed"]
+    assert alert["labels"]["severity"] == "critical"
+    assert alert["labels"]["route"] == "/predict"
+    assert alert["annotations"]["summary"] == (
+        "Nothing answers /predict: no version of ClassificationModel is served."
+    )
+    assert not {"GreenroomDown", "GreenroomErrorRate"} & set(alerts())
+
+
+def test_the_dashboards_questions_are_valid_to_prometheus_and_those_of_the_server_are_answered(
+    shared,
+):
+    path = ROOT / "deploy" / "grafana" / "provisioning" / "dashboards" / "greenroom.json"
+    panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
+    answered = {}
+    for panel in panels:
+        for target in panel.get("targets", ()):
+            query = target["expr"].replace("$__rate_interval", "1m")
+            query = re.sub(r"\$(instance|model|statistic|metric)\b", ".*", query)
+            answer = httpx.get(f"{PROMETHEUS}/query", params={"query": query}, timeout=10.0)
+            assert answer.status_code == 200, f"{panel['title']}: {answer.text}"
+            answered[panel["title"]] = bool(answer.json()["data"]["result"])
+    for title in ("Servers that answer", "Problems", "Requests by route", "In flight", "Memory"):
+        assert answered[title], title
 
 
 def test_the_scrape_configuration_is_valid_to_prometheus_itself(shared):

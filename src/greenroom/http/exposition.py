@@ -8,6 +8,7 @@ or in OpenMetrics, whichever is asked for.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -24,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from greenroom import processes
-from greenroom.http.log_exposition import log_metrics, outbox_metrics
+from greenroom.http.log_exposition import log_metrics, outbox_metrics, room_metrics
 from greenroom.instruments import (
     ANSWERS,
     BATCH_BOUNDS,
@@ -43,9 +44,10 @@ from greenroom.instruments import (
     Totals,
 )
 from greenroom.log.outbox import OutboxBalance
-from greenroom.log.spool import Balance
+from greenroom.log.spool import Balance, Room
 from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import ModelStatus, Status, VersionStatus
+from greenroom.vitals import vitals_in
 
 __all__ = ["CONTENT_TYPE", "OWN_PREFIX", "Exposition"]
 
@@ -71,6 +73,8 @@ class Exposition:
         What the names of the app's documented metrics begin with (``App.metrics_prefix``).
     balance : callable, optional
         Returns where the predictions are that were noted; None where none are.
+    room : callable, optional
+        Returns how much of the disk they take until they are shipped, and may.
     outbox : callable
         Returns where those are that are for MLflow; None where none are.
     monitoring : MonitoringExposition, optional
@@ -84,6 +88,7 @@ class Exposition:
         *,
         prefix: str = OWN_PREFIX,
         balance: Callable[[], Balance] | None = None,
+        room: Callable[[], Room] | None = None,
         outbox: Callable[[], OutboxBalance | None] = lambda: None,
         monitoring: MonitoringExposition | None = None,
     ) -> None:
@@ -91,6 +96,7 @@ class Exposition:
         self._status = status
         self._prefix = prefix
         self._balance = balance
+        self._room = room
         self._outbox = outbox
         self._monitoring = monitoring or MonitoringExposition()
 
@@ -113,11 +119,14 @@ class Exposition:
         yield from _work(totals)
         yield from _models(status.models)
         yield from _server(totals, status)
+        yield from _disk(totals)
         yield from _processes(totals.processes)
         yield from self._documented(status)
         yield from self._monitoring.collect(totals)
         if self._balance is not None:
             yield from log_metrics(self._balance(), totals, self._prefix)
+        if self._room is not None:
+            yield from room_metrics(self._room())
         for_mlflow = self._outbox()
         if for_mlflow is not None:
             yield from outbox_metrics(for_mlflow, self._prefix)
@@ -236,8 +245,14 @@ def _server(totals: Totals, status: Status) -> Iterator[Metric]:
     build = _gauge(f"{OWN_PREFIX}_build_info", "1 for the version of Greenroom.", ("version",))
     build.add_metric([status.greenroom_version], 1.0)
     yield build
+    # One that nobody asks is not away.
+    if status.registry.state != "disabled":
+        yield _single(
+            f"{OWN_PREFIX}_registry_up",
+            "Whether the model registry answers: 1, or 0.",
+            float(status.registry.state == "healthy"),
+        )
     for name, text, value in (
-        ("registry_up", "Whether the model registry answers: 1, or 0.", _is_up(status)),
         (
             "registry_last_success_timestamp_seconds",
             "When the model registry last answered; 0 before it has.",
@@ -246,6 +261,11 @@ def _server(totals: Totals, status: Status) -> Iterator[Metric]:
         ("generation", "The number of what all workers serve.", float(status.generation)),
         ("start_time_seconds", "When the server was started.", _unix_s(status.started_at)),
         ("workers", "Workers that accept connections.", totals.number(WORKERS)),
+        (
+            "server_problems",
+            "How many problems /health names that are no model's and not the registry's.",
+            float(_n_problems(status)),
+        ),
         (
             "lost_series",
             "Series that are not shown because there was no room for them.",
@@ -265,6 +285,17 @@ def _server(totals: Totals, status: Status) -> Iterator[Metric]:
         ("state",),
         totals.named(TRAININGS),
     )
+
+
+def _disk(totals: Totals) -> Iterator[Metric]:
+    """Tell of the disk that the state is on, once the supervisor has looked."""
+    found = vitals_in(totals)
+    if found is not None and not math.isnan(found.disk_total_bytes):
+        for name, text, value in (
+            ("free", "Free space of the disk that the state is on.", found.disk_free_bytes),
+            ("size", "Size of the disk that the state is on.", found.disk_total_bytes),
+        ):
+            yield _single(f"{OWN_PREFIX}_state_disk_{name}_bytes", text, value)
 
 
 def _processes(present: Sequence[Process]) -> Iterator[Metric]:
@@ -302,8 +333,9 @@ def _served(models: Sequence[ModelStatus]) -> Iterator[tuple[ModelStatus, Versio
             yield model, model.serving
 
 
-def _is_up(status: Status) -> float:
-    return float(status.registry.state == "healthy")
+def _n_problems(status: Status) -> int:
+    failed = status.restart is not None and status.restart.state == "failed"
+    return len(status.problems) + failed
 
 
 def _unix_s(instant: str) -> float:

@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from greenroom.instruments import UNLOGGED, Totals
 from greenroom.log.outbox import OutboxBalance
-from greenroom.log.spool import Balance
+from greenroom.log.spool import Balance, Room
 
-__all__ = ["log_metrics", "outbox_metrics"]
+__all__ = ["log_metrics", "outbox_metrics", "room_metrics"]
 
 _PREFIX: Final = "greenroom"
 
@@ -55,6 +55,20 @@ def log_metrics(balance: Balance, totals: Totals, prefix: str) -> Iterator[Metri
     for labels, cells in totals.named(UNLOGGED):
         unlogged.add_metric(labels, cells[0])
     yield unlogged
+
+
+def room_metrics(room: Room) -> Iterator[Metric]:
+    """Return how much of the disk the log takes before it is shipped, and how much it may."""
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_log_spool_bytes",
+        "Disk that predictions take which are not shipped yet.",
+        value=room.used_bytes,
+    )
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_log_spool_limit_bytes",
+        "Disk that they may take (log_max_bytes); beyond it there is no room for predictions.",
+        value=room.limit_bytes,
+    )
 
 
 def outbox_metrics(balance: OutboxBalance, prefix: str) -> Iterator[Metric]:

@@ -200,6 +200,7 @@ class Server:
             parts.status,
             prefix=parts.app.metrics_prefix if parts.app else OWN_PREFIX,
             balance=log.balance if log is not None else None,
+            room=log.room if log is not None else None,
             outbox=log.outbox_balance if log is not None else lambda: None,
             monitoring=MonitoringExposition.of(Path(parts.settings.home), parts.settings.port),
         )

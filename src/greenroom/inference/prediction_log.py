@@ -30,7 +30,7 @@ from greenroom.log.log_records import (
     encode,
 )
 from greenroom.log.outbox import OutboxBalance
-from greenroom.log.spool import Balance
+from greenroom.log.spool import Balance, Room
 from greenroom.log.spooling import Spooler
 from greenroom.payloads.reply import to_json
 from greenroom.payloads.rows import RowSource
@@ -245,6 +245,10 @@ class PredictionLog:
     def balance(self) -> Balance:
         """Return how many predictions were noted by all workers, and where they are."""
         return self._spooler.balance()
+
+    def room(self) -> Room:
+        """Return how much of the disk what is not shipped yet takes, and how much it may."""
+        return self._spooler.room()
 
     def outbox_balance(self) -> OutboxBalance | None:
         """Return where the predictions for MLflow are; None where none ever were."""

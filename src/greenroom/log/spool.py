@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
@@ -32,7 +32,7 @@ from greenroom.errors import SpoolCorrupt
 from greenroom.log.log_records import n_rows, read_record
 from greenroom.log.segments import SEALED, UNSEALED, Segment, seal, sync_folder
 
-__all__ = ["Balance", "Ledger", "Slot", "Spool", "rows_in"]
+__all__ = ["Balance", "Ledger", "Room", "Slot", "Spool", "rows_in"]
 
 FORMAT: Final = 1
 MAX_SLOTS: Final = 4_096
@@ -74,6 +74,13 @@ class Balance:
     def balanced(self) -> bool:
         """Whether nothing is missing and nothing is there twice."""
         return self.accepted == self.written + self.waiting
+
+
+class Room(NamedTuple):
+    """How much of the disk the segments take, and how much they may (``log_max_bytes``)."""
+
+    used_bytes: int
+    limit_bytes: int
 
 
 class Slot:

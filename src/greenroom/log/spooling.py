@@ -19,7 +19,7 @@ from typing import Final
 from greenroom.errors import SpoolFull
 from greenroom.log.outbox import Outbox
 from greenroom.log.segments import HEAD_BYTES, Head, SegmentWriter
-from greenroom.log.spool import Balance, Spool
+from greenroom.log.spool import Balance, Room, Spool
 
 __all__ = ["Spooler"]
 
@@ -132,6 +132,10 @@ class Spooler:
     def balance(self) -> Balance:
         """Return how many predictions all writers of the spool were given, and where they are."""
         return self._spool.balance()
+
+    def room(self) -> Room:
+        """Return how much of the disk the whole spool takes, and how much it may."""
+        return Room(self._spool.n_bytes(), self._max_bytes)
 
     def outbox(self) -> Outbox:
         """Return where what goes on from the spool to MLflow waits."""
