@@ -34,6 +34,7 @@ class FakeMlflow:
         self.experiments: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.metrics: dict[str, list[tuple[str, int, int, float]]] = {}
+        self.params: dict[str, dict[str, str]] = {}
         self.files: dict[str, bytes] = {}
         self.n_batches = 0
         self.largest = 0
@@ -75,7 +76,14 @@ class FakeMlflow:
             and run["info"]["experiment_id"] in experiment_ids
             and run["info"]["lifecycle_stage"] == "active"
         ]
-        return 200, {"runs": found[:1]} if found else {}
+        return 200, {"runs": [self._with_metrics(run) for run in found[:1]]} if found else {}
+
+    def _with_metrics(self, run):
+        """A run as searches give it: of each metric the point of the highest step."""
+        last = {}
+        for key, step, at, value in sorted(self.metrics[run["info"]["run_id"]]):
+            last[key] = {"key": key, "step": step, "timestamp": at, "value": value}
+        return {**run, "data": {**run["data"], "metrics": list(last.values())}}
 
     def runs_create(self, experiment_id, run_name, start_time, tags):
         run_id = f"run{len(self.runs) + 1}"
@@ -101,11 +109,12 @@ class FakeMlflow:
         self.runs[run_id]["info"].update(changes)
         return 200, {}
 
-    def runs_log_batch(self, run_id, metrics):
+    def runs_log_batch(self, run_id, metrics, params=()):
         if self.runs[run_id]["info"]["lifecycle_stage"] != "active":
             return 400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "must be active"}
         self.n_batches += 1
-        self.largest = max(self.largest, len(metrics))
+        self.largest = max(self.largest, len(metrics) + len(params))
+        self.params.setdefault(run_id, {}).update({one["key"]: one["value"] for one in params})
         kept = self.metrics[run_id]
         for one in metrics:
             point = (one["key"], one["step"], one["timestamp"], one["value"])

@@ -60,6 +60,48 @@ def test_intervals_cover_the_truth_about_as_often_as_they_promise():
     assert share_covered(counts, truth, intervals.f1_interval) == pytest.approx(0.95, abs=0.03)
 
 
+def test_the_intervals_of_numbers_cover_the_truth_as_often_as_they_promise():
+    def errors(random):
+        return random.standard_t(5, size=300)
+
+    median = stats.t.ppf(0.75, 5)
+    assert share_covered(errors, median, lambda d: intervals.median_interval(np.abs(d))) >= 0.93
+
+    def explained(random):
+        y = random.normal(size=500)
+        return y, random.normal(scale=0.6, size=500) ** 2
+
+    found = share_covered(explained, 1 - 0.36, lambda d: intervals.r2_interval(*d))
+    assert found == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_interval_of_a_mean_of_proportions_covers_it_as_often_as_it_promises():
+    def parts(random):
+        return [(random.binomial(n, p), n) for n, p in ((400, 0.97), (40, 0.6))]
+
+    found = share_covered(parts, (0.97 + 0.6) / 2, intervals.mean_of_proportions)
+    assert found == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_interval_of_a_difference_covers_it_as_often_as_it_promises():
+    def two(random):
+        return random.binomial(60, 0.9), random.binomial(500, 0.95)
+
+    def interval(drawn):
+        live, trained = drawn
+        of_live, of_trained = intervals.wilson(live, 60), intervals.wilson(trained, 500)
+        return intervals.difference(live / 60, of_live, trained / 500, of_trained)
+
+    assert share_covered(two, -0.05, interval) == pytest.approx(0.95, abs=0.03)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 5)), min_size=1, max_size=5))
+def test_the_interval_of_a_mean_is_never_wider_than_its_parts_are(parts):
+    found = intervals.mean_of([intervals.Interval(low, low + width) for low, width in parts])
+    widths = [width for _, width in parts]
+    assert min(widths) - 1e-9 <= found.high - found.low <= max(widths) + 1e-9
+
+
 @given(st.floats(0.001, 0.999), st.integers(1, 10_000))
 def test_the_interval_of_an_average_precision_holds_it_and_stays_within_bounds(value, n_positive):
     low, high = intervals.average_precision_interval(value, n_positive)
@@ -75,6 +117,10 @@ def test_too_little_to_say_anything_is_no_interval():
     assert intervals.root_interval(np.array([])) is None
     assert intervals.f1_interval(scores.Counts(0, 0, 0)) is None
     assert intervals.average_precision_interval(1.0, 5) is None
+    assert intervals.median_interval(np.arange(3.0)) is None
+    assert intervals.r2_interval(np.ones(5), np.ones(5)) is None
+    assert intervals.mean_of_proportions([(3, 4), (0, 0)]) is None
+    assert intervals.mean_of([intervals.Interval(0, 1), None]) is None
 
 
 def test_a_perfect_ranking_has_an_interval_within_bounds():

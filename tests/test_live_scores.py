@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from greenroom.cli.tracing import _score_rows
 from greenroom.errors import LogError
 from greenroom.log.log_reading import PredictionLogReader
 from greenroom.log.log_records import Observation, Observations
@@ -14,7 +15,7 @@ from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import PredictionIds
 from greenroom.schema import Schema
 from greenroom.tracing.lineage import Origin
-from greenroom.tracing.live_scores import score_log
+from greenroom.tracing.live_scores import LiveScore, ModelScores, score_log
 from servers import COLUMNS, manifest
 from test_shipping import NOON_US, ROW, answers, request, spooled, version
 
@@ -70,6 +71,17 @@ def test_each_version_and_day_is_judged_beside_its_training(tmp_path):
     assert by_day[None].metrics["accuracy"] == pytest.approx(right / 3)
     assert by_day[None].metrics["accuracy_low"] < by_day[None].metrics["accuracy"] + 1e-9
     assert found.training == {by_day[None].version: {"accuracy": 0.9}}
+
+
+def test_the_table_has_an_interval_of_the_live_figure_and_of_the_trainings():
+    live = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "recall": 0.5}
+    trained = {"accuracy": 0.95, "accuracy_low": 0.94, "accuracy_high": 0.96, "recall": 0.6}
+    score = LiveScore(version="3", day=None, n_predictions=30, n_scored=20, metrics=live)
+    found = ModelScores(model="m", task="classification", scores=(score,), training={"3": trained})
+    assert [row[-4:] for row in _score_rows(found)] == [
+        ["accuracy", "0.8", "0.7 to 0.9", "0.95 (0.94 to 0.96)"],
+        ["recall", "0.5", "-", "0.6"],
+    ]
 
 
 def test_repetitions_contradictions_unknown_and_earlier_ids_are_counted(tmp_path):

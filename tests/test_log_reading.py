@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pyarrow.dataset as ds
 import pytest
 
 from greenroom.errors import LogError
@@ -88,3 +89,27 @@ def test_feedback_that_is_shipped_between_the_two_looks_is_given_once(tmp_path):
 def test_a_model_of_which_nothing_is_logged_is_named(tmp_path):
     with pytest.raises(LogError, match="the log has no prediction of 'x'"):
         PredictionLogReader(LogTables(str(tmp_path / "log"))).predictions("x")
+
+
+def test_a_window_is_given_part_by_part_with_what_waits_and_each_row_once(tmp_path):
+    ids = new_prediction_ids(5)
+    tables = LogTables(str(tmp_path / "log"))
+    ship_all(spooled(tmp_path / "a", *at_hours(ids[:3], 0, 1, 30)), tables)
+    spool = spooled(tmp_path / "b", *at_hours(ids[3:], 2, 40))
+    # Shipped since the spool was read: in both.
+    ship_all(spooled(tmp_path / "c", *at_hours(ids[3:4], 2)), tables)
+    reader = PredictionLogReader(tables, spool)
+    window = Window(NOON, NOON + dt.timedelta(hours=24))
+    parts = list(reader.batches("m", window, columns=["income", "prediction_id", "nothing"]))
+    found = [row for part in parts for row in part.to_pylist()]
+    assert sorted(row["prediction_id"] for row in found) == sorted([*ids[:2], ids[3]])
+    assert {"income", "prediction_id"} == {name for row in found for name in row}
+    some = ds.field("prediction_id").isin([ids[1], ids[3], ids[4]])
+    chosen = [
+        row["prediction_id"]
+        for part in reader.batches("m", window, columns=["prediction_id"], where=some)
+        for row in part.to_pylist()
+    ]
+    assert sorted(chosen) == sorted([ids[1], ids[3]])
+    with pytest.raises(LogError, match="no prediction of 'x'"):
+        list(reader.batches("x", window, columns=["income"]))

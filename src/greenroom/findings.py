@@ -15,6 +15,8 @@ import msgspec
 from greenroom.errors import MonitoringError
 
 __all__ = [
+    "Calibration",
+    "CalibrationCurve",
     "ColumnDrift",
     "Distribution",
     "Drift",
@@ -22,6 +24,7 @@ __all__ = [
     "LivePerformance",
     "MetricFinding",
     "Verdict",
+    "findings_file",
     "read_findings",
     "write_findings",
 ]
@@ -102,18 +105,44 @@ class MetricFinding(msgspec.Struct, frozen=True, kw_only=True):
     worse: bool = False
 
 
+class CalibrationCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """What was predicted and what happened, in bins of about equal numbers of rows.
+
+    Of each bin ``predicted`` is the mean probability of the class, ``observed`` the share of rows
+    that were of it, ``n_rows`` its size.
+    """
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    n_rows: tuple[int, ...]
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the probabilities of a class were right, in the hold-out and in the window.
+
+    ``label`` is the class as text; of two classes there is the second alone. ``current`` is None
+    where the truth is not known, ``reference`` where there is no hold-out.
+    """
+
+    label: str
+    reference: CalibrationCurve | None = None
+    current: CalibrationCurve | None = None
+
+
 class LivePerformance(msgspec.Struct, frozen=True, kw_only=True):
     """How good a version's answers are.
 
     ``estimated`` says that nothing was observed and the figures are an estimate from calibrated
     probabilities. ``concept_drifted``: what is asked is answered worse than it was in training,
-    where the data alone do not explain it; None where that cannot be told.
+    where the data alone do not explain it; None where that cannot be told. ``reasons`` say in words
+    what speaks for either.
     """
 
     estimated: bool
     n_scored: int
     metrics: tuple[MetricFinding, ...] = ()
     concept_drifted: bool | None = None
+    calibration: tuple[Calibration, ...] = ()
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -143,6 +172,11 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     performance: LivePerformance | None = None
     estimate: LivePerformance | None = None
     notes: tuple[str, ...] = ()
+
+
+def findings_file(home: Path) -> Path:
+    """Return where the findings of the last monitoring run are, below a home folder."""
+    return home / "monitoring" / "findings.json"
 
 
 def write_findings(path: Path, findings: tuple[Findings, ...]) -> None:

@@ -10,6 +10,10 @@ import pytest
 
 from greenroom.app_loading import load_app
 from greenroom.data.frames import to_frame
+from greenroom.evaluation.evidence import HoldOut
+from greenroom.evaluation.metrics import evaluate
+from greenroom.monitoring.estimation import estimate_performance
+from greenroom.monitoring.performance import observe_performance
 from greenroom.schema import take
 from greenroom.training.dataset import load_dataset
 from greenroom.training.fitting import prepare, read_features
@@ -133,6 +137,56 @@ def test_the_generated_data_clear_the_gate(prepared, boosting):
     score = roc_auc_score(prepared.y[prepared.holdout], boosting.predict_proba(held_out)[:, 1])
 
     assert score >= MODEL.gate.minimum
+
+
+@pytest.fixture(scope="module")
+def held_out_and_later(prepared, boosting):
+    """Half of the rows that were held out, as the hold-out; the others, as those of a window."""
+    rows = prepared.holdout
+    answered = MODEL.task.predict(boosting, prepared.inputs.iloc[rows])
+    all_rows = HoldOut(prepared.keys[rows], prepared.y[rows], answered)
+    return all_rows.take(np.arange(0, len(rows), 2)), all_rows.take(np.arange(1, len(rows), 2))
+
+
+def _watched(held_out, window):
+    task = MODEL.task
+    trained = evaluate(task.metrics, held_out.y, held_out.predictions)
+    observed = observe_performance(task, window.y, window.predictions, holdout=held_out)
+    return observed, estimate_performance(held_out, window.predictions, trained)
+
+
+def test_rows_that_nothing_has_happened_to_are_answered_as_in_training(held_out_and_later):
+    observed, estimate = _watched(*held_out_and_later)
+
+    assert (observed.degraded, observed.concept_drifted, estimate.degraded) == (False, False, False)
+
+
+def test_flipped_labels_are_found_by_performance_and_not_by_the_answers(held_out_and_later):
+    held_out, window = held_out_and_later
+    flipped = np.random.default_rng(0).random(len(window)) < 0.15
+    now = replace(window, y=np.where(flipped, 1 - window.y, window.y))
+    observed, estimate = _watched(held_out, now)
+
+    assert observed.degraded
+    assert observed.concept_drifted
+    assert any("class 1 is more frequent" in reason for reason in observed.reasons)
+    assert not estimate.degraded, "the answers are the same, and so are the rows"
+
+
+def test_riskier_borrowers_are_answered_worse_without_another_concept(held_out_and_later):
+    held_out, window = held_out_and_later
+    random = np.random.default_rng(0)
+    risk = window.predictions.outputs["probability"]
+    riskier = window.take(random.choice(len(window), 500, replace=False, p=risk / risk.sum()))
+    observed, estimate = _watched(held_out, riskier)
+
+    assert observed.degraded
+    assert observed.concept_drifted is False
+    true = evaluate(MODEL.task.metrics, riskier.y, riskier.predictions, intervals=False)
+    expected = {one.name: one.value for one in estimate.metrics}
+    assert estimate.degraded
+    assert expected["accuracy"] == pytest.approx(true["accuracy"], abs=0.04)
+    assert expected["brier_score_loss"] == pytest.approx(true["brier_score_loss"], abs=0.03)
 
 
 @pytest.mark.skipif(not REAL_FILE.exists(), reason="the real data file is not on this machine")

@@ -86,7 +86,7 @@ def read_holdout(path: Path, classes: tuple[Any, ...] = ()) -> HoldOut:
         When the file is missing or cannot be read.
     """
     table = _read(path, (KEY,))
-    keys = _from_arrow(table[KEY])
+    keys = to_array(table[KEY])
     return HoldOut(keys, _truth(table), _predictions(table, classes))
 
 
@@ -120,7 +120,7 @@ def read_reference(
     """
     table = _read(path, tuple(INPUT + name for name in schema.names))
     columns = {
-        column.name: _of_kind(_from_arrow(table[INPUT + column.name]), column) for column in schema
+        column.name: _of_kind(to_array(table[INPUT + column.name]), column) for column in schema
     }
     return columns, _truth(table), _predictions(table, classes)
 
@@ -138,7 +138,7 @@ def read_context(path: Path) -> Columns:
     VersionCorrupt
         When the file is missing or cannot be read.
     """
-    return {name: _from_arrow(values) for name, values in _read(path, (), outputs=()).items()}
+    return {name: to_array(values) for name, values in _read(path, (), outputs=()).items()}
 
 
 def reference_sample(
@@ -247,12 +247,12 @@ def _truth_and_outputs(y: npt.NDArray[Any] | None, predictions: Predictions) -> 
 
 
 def _truth(table: dict[str, pa.Array]) -> npt.NDArray[Any] | None:
-    return _from_arrow(table[TRUTH]) if TRUTH in table else None
+    return to_array(table[TRUTH]) if TRUTH in table else None
 
 
 def _predictions(table: dict[str, pa.Array], classes: tuple[Any, ...]) -> Predictions:
     outputs = {
-        name.removeprefix(OUTPUT): _from_arrow(values)
+        name.removeprefix(OUTPUT): to_array(values)
         for name, values in table.items()
         if name.startswith(OUTPUT)
     }
@@ -260,7 +260,7 @@ def _predictions(table: dict[str, pa.Array], classes: tuple[Any, ...]) -> Predic
 
 
 def _to_arrow(values: npt.NDArray[Any]) -> pa.Array:
-    """Make an array that :func:`_from_arrow` turns back: floats keep their NaNs as they are."""
+    """Make an array that :func:`to_array` turns back: floats keep their NaNs as they are."""
     import pyarrow as pa
 
     if values.ndim == 2:
@@ -273,11 +273,12 @@ def _to_arrow(values: npt.NDArray[Any]) -> pa.Array:
     return pa.array(values)
 
 
-def _from_arrow(values: pa.Array) -> npt.NDArray[Any]:
+def to_array(values: pa.Array) -> npt.NDArray[Any]:
+    """Return Arrow's values as an array, bit for bit; without pandas, unlike Arrow's own way."""
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(values.type):
-        return _from_arrow(values.flatten()).reshape(len(values), values.type.list_size)
+        return to_array(values.flatten()).reshape(len(values), values.type.list_size)
     if pa.types.is_string(values.type) or pa.types.is_list(values.type):
         plain = np.empty(len(values), dtype=object)
         plain[:] = values.to_pylist()

@@ -8,6 +8,7 @@ do not cover what another training would change. In numpy alone, for the same re
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -112,6 +113,118 @@ def root_interval(squares: Floats) -> Interval | None:
     if interval is None:
         return None
     return Interval(math.sqrt(max(0.0, interval.low)), math.sqrt(interval.high))
+
+
+def median_interval(values: Floats) -> Interval | None:
+    """Return the interval of a median: two of the values themselves, whatever their distribution.
+
+    The ranks by the normal approximation of the binomial (Conover, "Practical Nonparametric
+    Statistics", 3rd ed., section 3.2). None below six values, where no two of them are enough.
+
+    Examples
+    --------
+    >>> median_interval(np.arange(1.0, 101.0))
+    Interval(low=40.0, high=61.0)
+    """
+    n = len(values)
+    reach = Z * math.sqrt(n) / 2
+    low, high = math.floor(n / 2 - reach), math.ceil(n / 2 + 1 + reach)
+    if low < 1 or not np.isfinite(values).all():
+        return None
+    ordered = np.partition(values, [low - 1, high - 1])
+    return Interval(float(ordered[low - 1]), float(ordered[high - 1]))
+
+
+def r2_interval(y: Floats, squares: Floats) -> Interval | None:
+    """Return the interval of the share of the variance that is explained, 1 at most.
+
+    By the delta method (van der Vaart, "Asymptotic Statistics", chapter 3): to first order the
+    figure is a mean over the rows, of which the standard error is known.
+
+    Parameters
+    ----------
+    y : ndarray of float64, shape (n_samples,)
+        The truth.
+    squares : ndarray of float64, shape (n_samples,)
+        The squared errors.
+    """
+    spread = (y - y.mean()) ** 2
+    variance = float(spread.mean())
+    if len(y) < 3 or not variance:
+        return None
+    unexplained = float(squares.mean()) / variance
+    influence = (squares - unexplained * spread) / variance
+    error = Z * float(influence.std(ddof=1)) / math.sqrt(len(y))
+    return Interval(1 - unexplained - error, min(1.0, 1 - unexplained + error))
+
+
+def mean_of_proportions(parts: Sequence[tuple[float, int]]) -> Interval | None:
+    """Return the interval of the mean of proportions that were found on different rows.
+
+    Zou and Donner, Statistics in Medicine 27 (2008): each proportion's distance to the end of its
+    Wilson interval is its share of the uncertainty, and those of independent figures add up as
+    squares.
+
+    Parameters
+    ----------
+    parts : sequence of (float, int)
+        Of each, how often, and of how many rows.
+
+    Examples
+    --------
+    >>> mean_of_proportions([(90, 100)]) == wilson(90, 100)
+    True
+    """
+    values = [successes / n if n else 0.0 for successes, n in parts]
+    found = [wilson(successes, n) for successes, n in parts]
+    if not found or None in found:
+        return None
+    centre, k = sum(values) / len(values), len(values)
+    pairs = [(value, one) for value, one in zip(values, found, strict=True) if one is not None]
+    below = math.sqrt(sum((value - one.low) ** 2 for value, one in pairs))
+    above = math.sqrt(sum((one.high - value) ** 2 for value, one in pairs))
+    return Interval(centre - below / k, centre + above / k)
+
+
+def mean_of(found: Sequence[Interval | None]) -> Interval | None:
+    """Return an interval of the mean of figures of the same rows, whose intervals are known.
+
+    The mean of the ends. The deviation of a sum is at most the sum of the deviations, however the
+    figures depend on each other: it is wide enough for all cases, and for most too wide.
+    """
+    known = [one for one in found if one is not None]
+    if not known or len(known) < len(found):
+        return None
+    low, high = (sum(ends) / len(known) for ends in zip(*known, strict=True))
+    return Interval(low, high)
+
+
+def difference(
+    value: float, of_value: Interval, other: float, of_other: Interval, *, widened: float = 1.0
+) -> Interval:
+    """Return the interval of ``value - other``, two figures of different rows.
+
+    Zou and Donner, Statistics in Medicine 27 (2008), as :func:`mean_of_proportions`. That two
+    intervals overlap does not say that the figures are the same; that this one holds 0 does.
+
+    Parameters
+    ----------
+    value, other : float
+    of_value, of_other : Interval
+        Their 95 % intervals.
+    widened : float
+        By what both intervals are wider than they say: where more certainty is asked for.
+
+    Examples
+    --------
+    >>> found = difference(0.5, Interval(0.4, 0.6), 0.9, Interval(0.87, 0.93))
+    >>> round(found.low, 3), round(found.high, 3)
+    (-0.504, -0.296)
+    """
+    below = math.hypot(value - of_value.low, of_other.high - other)
+    above = math.hypot(of_value.high - value, other - of_other.low)
+    centre = value - other
+    return Interval(centre - widened * below, centre + widened * above)
 
 
 def _expit(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Metrics: how good predictions are, as named figures with confidence intervals where cheap.
+"""Metrics: how good predictions are, as named figures with confidence intervals.
 
 What training logs, what candidates are chosen by and what a gate asks for: a tuple of metrics for
 each task. Names are scikit-learn's and so are the values; ``*_error``, ``*_loss`` and widths are
@@ -40,13 +40,15 @@ __all__ = [
 
 Truth: TypeAlias = npt.NDArray[Any]
 
+_ANY: Final = Interval(0.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One figure of merit: its name, which way it points, and how it is computed.
 
     ``compute`` takes the true values, shape (n_samples,), and the predictions for the same rows,
-    and gives NaN where the figure is undefined; ``interval``, where it is cheap, gives the 95 %
+    and gives NaN where the figure is undefined; ``interval``, where there is one, gives the 95 %
     confidence interval of the same figure. ``needs_truth`` is false for the few figures that are
     about the predictions alone.
     """
@@ -109,10 +111,6 @@ def evaluate(
     return figures
 
 
-def _n_classes(y: Truth, p: Predictions) -> int:
-    return len(p.classes) or len(label_positions(y, p)[0])
-
-
 def _counts(y: Truth, p: Predictions) -> list[Counts]:
     """Count for the event of a two-class model; else for each label that occurs."""
     labels, true, said = label_positions(y, p)
@@ -129,13 +127,17 @@ def _averaged(figure: Callable[[Counts], float]) -> Callable[[Truth, Predictions
     return compute
 
 
-def _of_event(
+def _of_counts(
     figure: Callable[[Counts], Interval | None],
 ) -> Callable[[Truth, Predictions], Interval | None]:
-    """Return an interval for two classes; a mean over classes has no cheap one."""
+    """Return the interval of a proportion, or of its mean over classes.
+
+    Of a class without the rows that it is a share of, nothing is known.
+    """
 
     def interval(y: Truth, p: Predictions) -> Interval | None:
-        return figure(_counts(y, p)[0]) if _n_classes(y, p) == 2 else None
+        found = [figure(one) for one in _counts(y, p)]
+        return found[0] if len(found) == 1 else ci.mean_of([one or _ANY for one in found])
 
     return interval
 
@@ -168,6 +170,12 @@ def _balanced_accuracy(y: Truth, p: Predictions) -> float:
     return float(np.mean([(said[true == label] == label).mean() for label in np.unique(true)]))
 
 
+def _balanced_accuracy_interval(y: Truth, p: Predictions) -> Interval | None:
+    _, true, said = label_positions(y, p)
+    of_class = [said[true == label] == label for label in np.unique(true)]
+    return ci.mean_of_proportions([(int(right.sum()), len(right)) for right in of_class])
+
+
 def _curves(y: Truth, p: Predictions) -> list[tuple[Flags, Floats]]:
     """Return for the event, or for each of several classes: where it was, and its probability."""
     probabilities = p.outputs.get("probabilities")
@@ -189,16 +197,16 @@ def _over_curves(
 
 
 def _roc_auc_interval(y: Truth, p: Predictions) -> Interval | None:
-    curves = _curves(y, p)
-    return ci.delong(*curves[0]) if len(curves) == 1 else None
+    return ci.mean_of([ci.delong(*curve) for curve in _curves(y, p)])
+
+
+def _ranked_precision_interval(positive: Flags, values: Floats) -> Interval | None:
+    value = scores.average_precision(positive, values)
+    return ci.average_precision_interval(value, int(positive.sum()))
 
 
 def _average_precision_interval(y: Truth, p: Predictions) -> Interval | None:
-    curves = _curves(y, p)
-    if len(curves) != 1:
-        return None
-    value = scores.average_precision(*curves[0])
-    return ci.average_precision_interval(value, int(curves[0][0].sum()))
+    return ci.mean_of([_ranked_precision_interval(*curve) for curve in _curves(y, p)])
 
 
 def _log_losses(y: Truth, p: Predictions) -> Floats:
@@ -256,16 +264,17 @@ def _widths(y: Truth, p: Predictions) -> Floats:  # noqa: ARG001 - as all rows' 
     return widths
 
 
-def _mean_absolute_scaled_error(y: Truth, p: Predictions) -> float:
-    """Return the mean of |error| / scale; undefined where the model gives no scale, or one of 0.
+def _scaled_errors(y: Truth, p: Predictions) -> Floats:
+    """Return |error| / scale; undefined for all where the model gives no scale, or one of 0.
 
     Hyndman and Koehler, "Another look at measures of forecast accuracy", International Journal of
     Forecasting 22 (2006): below 1 is better than the seasonal-naive forecast was in training.
     """
     scale = p.outputs.get("scale")
     if scale is None or not (scale > 0).all():
-        return math.nan
-    return float((_absolute_errors(y, p) / scale).mean())
+        return np.full(len(p), np.nan)
+    scaled: Floats = _absolute_errors(y, p) / scale
+    return scaled
 
 
 def _flagged(y: Truth, p: Predictions) -> Flags:  # noqa: ARG001
@@ -318,14 +327,18 @@ _MEAN_ABSOLUTE_ERROR: Final = Metric("mean_absolute_error", **_mean(_absolute_er
 _MEAN_ABSOLUTE_PERCENTAGE_ERROR: Final = Metric(
     "mean_absolute_percentage_error", **_mean(_relative_errors)
 )
-_R2_SCORE: Final = Metric("r2_score", _r2_score)
+_R2_SCORE: Final = Metric(
+    "r2_score",
+    _r2_score,
+    interval=lambda y, p: ci.r2_interval(np.asarray(y, np.float64), _squared_errors(y, p)),
+)
 
 CLASSIFICATION_METRICS: Final[tuple[Metric, ...]] = (
     Metric("accuracy", _accuracy, interval=_accuracy_interval),
-    Metric("balanced_accuracy", _balanced_accuracy),
-    Metric("precision", _averaged(scores.precision), interval=_of_event(_precision_interval)),
-    Metric("recall", _averaged(scores.recall), interval=_of_event(_recall_interval)),
-    Metric("f1_score", _averaged(scores.f1_score), interval=_of_event(ci.f1_interval)),
+    Metric("balanced_accuracy", _balanced_accuracy, interval=_balanced_accuracy_interval),
+    Metric("precision", _averaged(scores.precision), interval=_of_counts(_precision_interval)),
+    Metric("recall", _averaged(scores.recall), interval=_of_counts(_recall_interval)),
+    Metric("f1_score", _averaged(scores.f1_score), interval=_of_counts(ci.f1_interval)),
     Metric("roc_auc", _over_curves(scores.roc_auc), interval=_roc_auc_interval),
     Metric(
         "average_precision",
@@ -343,6 +356,7 @@ REGRESSION_METRICS: Final[tuple[Metric, ...]] = (
         "median_absolute_error",
         lambda y, p: float(np.median(_absolute_errors(y, p))),
         greater_is_better=False,
+        interval=lambda y, p: ci.median_interval(_absolute_errors(y, p)),
     ),
     _MEAN_ABSOLUTE_PERCENTAGE_ERROR,
     _R2_SCORE,
@@ -358,7 +372,11 @@ ANOMALY_METRICS: Final[tuple[Metric, ...]] = (
         lambda y, p: scores.roc_auc(y == 1, p.outputs["score"]),
         interval=lambda y, p: ci.delong(y == 1, p.outputs["score"]),
     ),
-    Metric("average_precision", lambda y, p: scores.average_precision(y == 1, p.outputs["score"])),
+    Metric(
+        "average_precision",
+        lambda y, p: scores.average_precision(y == 1, p.outputs["score"]),
+        interval=lambda y, p: _ranked_precision_interval(y == 1, p.outputs["score"]),
+    ),
 )
 
 FORECAST_METRICS: Final[tuple[Metric, ...]] = (
@@ -366,7 +384,7 @@ FORECAST_METRICS: Final[tuple[Metric, ...]] = (
     _ROOT_MEAN_SQUARED_ERROR,
     _MEAN_ABSOLUTE_PERCENTAGE_ERROR,
     _R2_SCORE,
-    Metric("mean_absolute_scaled_error", _mean_absolute_scaled_error, greater_is_better=False),
+    Metric("mean_absolute_scaled_error", **_mean(_scaled_errors)),
     Metric("interval_coverage", **_share(_covered)),
     Metric("interval_width", needs_truth=False, **_mean(_widths)),
 )

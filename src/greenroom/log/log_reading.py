@@ -93,13 +93,7 @@ class PredictionLogReader:
         needed = None
         if columns is not None:
             needed = list(dict.fromkeys([*columns, "answered_at", "prediction_id"]))
-        waiting = list(self._waiting_predictions(model))
-        uris = self._tables.predictions(model)
-        if not uris and not waiting:
-            raise LogError(
-                f"the log has no prediction of {model!r}",
-                advice="`greenroom status` shows what is served and logged",
-            )
+        waiting, uris = self._of_model(model)
         parts = [self._read(uri, window.filter(), needed) for uri in uris]
         parts += [self._selected(table, window.filter(), needed) for table in waiting]
         found = _once(pa.concat_tables(parts, promote_options="permissive"))
@@ -109,6 +103,51 @@ class PredictionLogReader:
         if columns is None:
             return found
         return found.select([column for column in columns if column in found.column_names])
+
+    def batches(
+        self,
+        model: str,
+        window: Window = Window(),
+        *,
+        columns: Sequence[str],
+        where: ds.Expression | None = None,
+    ) -> Iterator[pa.Table]:
+        """Give the predictions of a model in a window part by part, in no order.
+
+        For windows that are too large to be held as a whole.
+
+        Parameters
+        ----------
+        model : str
+            The registered name.
+        window : Window
+        columns : sequence of str
+            Which columns, of those there are.
+        where : pyarrow.dataset.Expression, optional
+            Which rows.
+
+        Raises
+        ------
+        LogError
+            When the log has nothing of such a model, or a table cannot be read.
+        """
+        waiting, uris = self._of_model(model)
+        condition = window.filter()
+        if where is not None:
+            condition = where if condition is None else condition & where
+        seen: set[str] = set()
+        for table in waiting:
+            chosen = self._selected(table, condition, None)
+            seen.update(chosen["prediction_id"].to_pylist())
+            yield self._selected(chosen, None, columns)
+        if seen:  # what was shipped since the spool was read stands in both
+            fresh = ~ds.field("prediction_id").isin(pa.array(sorted(seen)))
+            condition = fresh if condition is None else condition & fresh
+        for uri in uris:
+            dataset = self._tables.open(uri).to_pyarrow_dataset()
+            known = [column for column in columns if column in dataset.schema.names]
+            for batch in dataset.to_batches(columns=known, filter=condition):
+                yield pa.Table.from_batches([batch])
 
     def find(self, prediction_id: str, models: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
         """Return the model and the row of a prediction; None where there is none.
@@ -192,6 +231,17 @@ class PredictionLogReader:
         if columns is None:
             return found
         return found.select([column for column in columns if column in found.schema.names])
+
+    def _of_model(self, model: str) -> tuple[list[pa.Table], list[str]]:
+        """Return what waits of a model, and afterwards where its tables are."""
+        waiting = list(self._waiting_predictions(model))
+        uris = self._tables.predictions(model)
+        if not uris and not waiting:
+            raise LogError(
+                f"the log has no prediction of {model!r}",
+                advice="`greenroom status` shows what is served and logged",
+            )
+        return waiting, uris
 
     def _waiting_predictions(self, model: str) -> Iterator[pa.Table]:
         """Return what waits in the spool of a model, a table for each version and segment."""

@@ -7,10 +7,12 @@ their digest. Who selected the version is :mod:`greenroom.promotion.history`'s b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from greenroom.errors import GreenroomError
+from greenroom.errors import GreenroomError, VersionCorrupt
 from greenroom.registry.registered import ModelVersion
 from greenroom.registry.registry import Registry
 from greenroom.versions.manifest import FOLDER, MANIFEST_FILE, Manifest, read_manifest
@@ -62,14 +64,49 @@ class Lineage:
                 self._found[key] = Origin(None, problem)
         return self._found[key]
 
-    def _look(self, name: str, version: str, digest: str) -> Origin:
+    @contextmanager
+    def files(self, name: str, version: str, digest: str, *paths: str) -> Iterator[Path]:
+        """Yield a folder that holds some files of a version, for as long as it is needed.
+
+        Parameters
+        ----------
+        name, version : str
+            The registered model and its version.
+        digest : str
+            Of the files that answered.
+        *paths : str
+            The files, as paths inside the version; those that it does not have are left out.
+
+        Raises
+        ------
+        VersionCorrupt
+            When the version has other files now than those that answered.
+        RegistryError
+            When they are not in the model store and the registry cannot give them.
+        """
         if self._store.path(digest).is_dir():
-            return _read(self._store.path(digest))
+            yield self._store.path(digest)
+            return
+        registered = self._registered(name, version, digest)
+        folders = {path.rpartition("/")[0] for path in paths}
+        there = {file.path for one in folders for file in self._registry.files(registered, one)}
+        with self._store.staging() as folder:
+            for path in paths:
+                if path in there:
+                    self._registry.download(registered, path, folder)
+            yield folder
+
+    def _registered(self, name: str, version: str, digest: str) -> ModelVersion:
         registered = self._registry.version(name, version)
         told = registered.tags.get(DIGEST_TAG, "")
         if told and told != digest:
-            return Origin(None, f"version {version} of {name} has other files than those it had")
-        return self._fetched(registered)
+            raise VersionCorrupt(f"version {version} of {name} has other files than those it had")
+        return registered
+
+    def _look(self, name: str, version: str, digest: str) -> Origin:
+        if self._store.path(digest).is_dir():
+            return _read(self._store.path(digest))
+        return self._fetched(self._registered(name, version, digest))
 
     def _fetched(self, version: ModelVersion) -> Origin:
         if not any(file.path == MANIFEST_FILE for file in self._registry.files(version, FOLDER)):
