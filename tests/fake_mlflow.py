@@ -37,6 +37,7 @@ class FakeMlflow:
         self.experiments: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.metrics: dict[str, list[tuple[str, int, int, float]]] = {}
+        self.params: dict[str, dict[str, str]] = {}
         self.files: dict[str, bytes] = {}
         self.n_batches = 0
         self.largest = 0
@@ -96,10 +97,15 @@ class FakeMlflow:
             and (everything or run["info"]["lifecycle_stage"] == "active")
         ]
         found.sort(key=lambda run: run["info"]["start_time"], reverse=order_by[0].endswith("DESC"))
-        for run in found:
-            keys = {point[0] for point in self.metrics[run["info"]["run_id"]]}
-            run["data"]["metrics"] = [{"key": key} for key in sorted(keys)]
-        return 200, {"runs": found[:max_results]} if found else {}
+        chosen = [self._with_metrics(run) for run in found[:max_results]]
+        return 200, {"runs": chosen} if found else {}
+
+    def _with_metrics(self, run):
+        """A run as searches give it: of each metric the point of the highest step."""
+        last = {}
+        for key, step, at, value in sorted(self.metrics[run["info"]["run_id"]]):
+            last[key] = {"key": key, "step": step, "timestamp": at, "value": value}
+        return {**run, "data": {**run["data"], "metrics": list(last.values())}}
 
     def runs_create(self, experiment_id, run_name, start_time, tags):
         run_id = f"run{len(self.runs) + 1}"
@@ -129,11 +135,12 @@ class FakeMlflow:
         """The tags of the only run of a name."""
         return {tag["key"]: tag["value"] for tag in self.runs[self.run(name)]["data"]["tags"]}
 
-    def runs_log_batch(self, run_id, metrics, tags=()):
+    def runs_log_batch(self, run_id, metrics, params=(), tags=()):
         if self.runs[run_id]["info"]["lifecycle_stage"] != "active":
             return 400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "must be active"}
         self.n_batches += 1
-        self.largest = max(self.largest, len(metrics))
+        self.largest = max(self.largest, len(metrics) + len(params))
+        self.params.setdefault(run_id, {}).update({one["key"]: one["value"] for one in params})
         named = {tag["key"]: tag for tag in [*self.runs[run_id]["data"]["tags"], *tags]}
         self.runs[run_id]["data"]["tags"] = list(named.values())
         kept = self.metrics[run_id]

@@ -131,6 +131,19 @@ def test_a_batch_is_a_file_with_inputs_outputs_times_and_version_and_its_figures
     assert outbox.balance() == OutboxBalance(3, 25, 0, 0, 0)
 
 
+def test_with_batches_goes_the_error_rate_of_the_minutes_before_them(tmp_path, mlflow):
+    def rate(_, minute_us):
+        return {NOON_US - MINUTE_US: 0.25, NOON_US: 0.5}.get(minute_us)
+
+    outbox = moved(tmp_path, predicted(range(10), every_us=10 * SECOND_US))
+    send_all(sending(outbox, mlflow.uri, "batch", rate=rate))
+    noon = 12 * 60
+    assert mlflow.points(RUN, "minute/error_rate") == [
+        (noon - 1, (NOON_US - MINUTE_US) // 1_000, 0.25),
+        (noon, NOON_US // 1_000, 0.5),
+    ]
+
+
 def test_batches_grow_where_more_wait_than_mlflow_could_take_one_by_one(tmp_path, mlflow):
     outbox = moved(tmp_path, predicted(range(400), every_us=10))
     send_all(sending(outbox, mlflow.uri, "batch"))

@@ -208,6 +208,7 @@ app = App(
     experiment="regmodel",
     environment={"ENV": "environment"},
     training=TRAINING,
+    data_sources=DATA,
     models=(
         Model(
             name="cyclist-traffic",

@@ -88,6 +88,9 @@ class App:
         Whether training makes a new version when data, code and settings are as they were.
     training : TrainingRoute, optional
         Where training is asked for over HTTP; default: nowhere.
+    data_sources : mapping of str to str
+        Data files that have a name, such as ``{"current": "data/current.parquet"}``: paths inside
+        the app's folder, or addresses. ``greenroom monitor --current NAME`` compares one.
 
     Raises
     ------
@@ -105,6 +108,7 @@ class App:
     metrics_prefix: str = "greenroom"
     retrain: Literal["always", "when changed"] = "always"
     training: TrainingRoute | None = None
+    data_sources: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         models = tuple(self.models)
@@ -128,6 +132,9 @@ class App:
             if not model.route:
                 yield f"{model.name}.route: is needed where an app has several models"
         yield from self._path_problems()
+        for name, source in self.data_sources.items():
+            if not (isinstance(source, str) and source.strip()):
+                yield f"data_sources: {name!r} names no file"
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", self.metrics_prefix):
             yield f"metrics_prefix: {self.metrics_prefix!r} cannot begin a metric's name"
         if self.retrain not in {"always", "when changed"}:

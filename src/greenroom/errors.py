@@ -318,5 +318,9 @@ class MonitoringError(GreenroomError):
     """There is nothing to compare, or what monitoring found cannot be read."""
 
 
+class NothingToCompare(MonitoringError):
+    """Nothing is served, or nothing was predicted in the window."""
+
+
 class ProcessError(GreenroomError):
     """A child process, a port or a folder stands in the way."""

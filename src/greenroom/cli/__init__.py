@@ -4,8 +4,8 @@ Each command is a function in a module named after what it is about; what a comm
 imported when it runs, so that ``greenroom --help`` is quick. Every command ends with exit status 0
 or with one line that says what failed, for which object, and what to do next: status 1, or 3 when
 what was asked for was judged and refused (a promotion by its gate, a compiled runtime by its
-proof); ``trace --replay`` has two more, for its verdicts; 2 is for a command line that cannot be
-read.
+proof); ``trace --replay`` has two more, for its verdicts, ``monitor`` has 3 and 5; 2 is for a
+command line that cannot be read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from greenroom.cli.compiling import compile_
 from greenroom.cli.forgetting import forget
 from greenroom.cli.lifecycle import history, promote, rollback
 from greenroom.cli.logged import log
+from greenroom.cli.monitoring import monitor
 from greenroom.cli.project import check, new
 from greenroom.cli.registration import register
 from greenroom.cli.reproducing import reproduce
@@ -62,6 +63,7 @@ for command in (
     alerts,
     trace,
     score_log,
+    monitor,
     log,
     forget,
     token,

@@ -12,6 +12,7 @@ import msgspec
 
 from greenroom.app_loading import find_app
 from greenroom.cli.context import Project, config_option, open_here, open_project, open_settings
+from greenroom.cli.durations import read_duration
 from greenroom.cli.terminal import note, say, table
 from greenroom.errors import AppError, SettingsError
 
@@ -35,7 +36,6 @@ _VERDICTS: Final[Mapping[str, str]] = {
     "beyond_bound": "another answer, beyond the parity bound",
     "not_replayed": "not predicted again",
 }
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -112,7 +112,7 @@ def score_log(name: str, since: str, only: str, as_json: bool, config: Path | No
             build_lineage(project.settings, registry),
             [only] if only else list(tasks),
             among=list(tasks),
-            since=dt.datetime.now(dt.UTC) - _duration(since),
+            since=dt.datetime.now(dt.UTC) - read_duration(since, "--since"),
             tasks={name: task for name, task in tasks.items() if task is not None},
         )
     if as_json:
@@ -149,15 +149,6 @@ def _models(name: str, config: Path | None) -> tuple[Project, dict[str, Task | N
     project = open_project(name, config=config)
     models = project.the_app.models
     return project, {deployed(model, project.settings).name: model.task for model in models}
-
-
-def _duration(text: str) -> dt.timedelta:
-    number, unit = text[:-1], text[-1:]
-    if not number.isdigit() or unit not in _UNITS:
-        raise SettingsError(
-            f"--since {text}: no length of time", advice="write a number with s, m, h, d or w"
-        )
-    return dt.timedelta(**{_UNITS[unit]: int(number)})
 
 
 def _show(document: Mapping[str, Any], result: Replay | None) -> None:

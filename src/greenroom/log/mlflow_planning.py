@@ -8,7 +8,7 @@ mode, and counted. Nothing is sent here, and nothing is noted on disk:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
@@ -104,6 +104,17 @@ class Planner:
         return Part.joined(
             [self._part(one.item, key).between(one.start, one.end) for one in pieces]
         )
+
+    def error_rates(self, key: RunKey, rows: Part) -> Iterator[tuple[int, float]]:
+        """Give the share of errors in the minutes that some predictions follow, where it is known.
+
+        A minute's is known when it is over; so it goes with the predictions of the next one.
+        """
+        first_us, last_us = _minute(int(rows.at_us.min())), _minute(int(rows.at_us.max()))
+        for minute_us in range(first_us - MINUTE_US, last_us, MINUTE_US):
+            rate = self._error_rate(key, minute_us)
+            if rate is not None:
+                yield minute_us, rate
 
     def parcel(self, state: State, now_us: int) -> Parcel | None:
         """Return what is to be sent next; None where everything has to wait."""

@@ -19,7 +19,7 @@ from greenroom.log.outbox import RunKey, RunState
 from greenroom.registry.artifacts import upload_file
 from greenroom.registry.mlflow_rest import MlflowRest
 
-__all__ = ["MAX_METRICS", "MAX_TAGS", "Metric", "MlflowRuns"]
+__all__ = ["MAX_METRICS", "MAX_TAGS", "Metric", "MlflowRuns", "experiment_id"]
 
 MAX_METRICS: Final = 1_000
 """So many are written in one call at most: MLflow's own limit, see
@@ -217,18 +217,7 @@ class MlflowRuns:
 
     def _id(self) -> str:
         if not self._experiment_id:
-            name = {"experiment_name": self._experiment}
-            try:
-                found = self._rest.get("experiments/get-by-name", **name)["experiment"]
-            except NotInRegistry:
-                self._rest.post("experiments/create", {"name": self._experiment}, accept=_EXISTS)
-                found = self._rest.get("experiments/get-by-name", **name)["experiment"]
-            if found.get("lifecycle_stage") == "deleted":
-                raise RegistryError(
-                    f"experiment {self._experiment!r} is deleted",
-                    advice="restore it, or set mlflow_log_experiment to another one",
-                )
-            self._experiment_id = str(found["experiment_id"])
+            self._experiment_id = experiment_id(self._rest, self._experiment)
         return self._experiment_id
 
 
@@ -243,3 +232,26 @@ def _day_of(found: Mapping[str, Any]) -> str:
 
 def _listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": name, "value": value} for name, value in tags.items()]
+
+
+def experiment_id(rest: MlflowRest, name: str) -> str:
+    """Return the id of an experiment, which is made where it is not there.
+
+    Raises
+    ------
+    RegistryError
+        When MLflow is away or refuses, or somebody has deleted the experiment.
+    """
+    asked = {"experiment_name": name}
+    with _understood():
+        try:
+            found = rest.get("experiments/get-by-name", **asked)["experiment"]
+        except NotInRegistry:
+            rest.post("experiments/create", {"name": name}, accept=_EXISTS)
+            found = rest.get("experiments/get-by-name", **asked)["experiment"]
+        if found.get("lifecycle_stage") == "deleted":
+            raise RegistryError(
+                f"experiment {name!r} is deleted",
+                advice="restore it, or set mlflow_log_experiment to another one",
+            )
+        return str(found["experiment_id"])

@@ -10,13 +10,13 @@ business.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from greenroom.errors import RegistryError, RegistryUnavailable
-from greenroom.log.minute_summary import Summary, summary_of
+from greenroom.log.minute_summary import MINUTE_US, Summary, summary_of
 from greenroom.log.mlflow_parts import read_table
 from greenroom.log.mlflow_planning import Planner
 from greenroom.log.mlflow_runs import Metric, MlflowRuns
@@ -129,15 +129,19 @@ class Sending:
 
     def _deliver(self, run: RunState, parcel: Parcel) -> None:
         if parcel.kind == "summary":
-            metrics: Iterable[Metric] = _summarised(parcel.summaries, "minute", parcel.first)
+            metrics = _summarised(parcel.summaries, "minute", parcel.first)
         elif parcel.kind == "batch":
             self._on_step("write file")
             self._runs.put(run, f"{_FOLDER}/batch-{parcel.first:06d}.parquet", self._file(parcel))
             rows = self._planner.rows(parcel.key, parcel.pieces)
             summary = summary_of(int(rows.at_us.max()) // 1_000, rows.latency_ms, rows.outputs)
             metrics = _summarised((summary,), "batch", parcel.first)
+            metrics += [
+                Metric("minute/error_rate", rate, minute_us // 1_000, _minute_of_day(minute_us))
+                for minute_us, rate in self._planner.error_rates(parcel.key, rows)
+            ]
         else:
-            metrics = self._singly(parcel)
+            metrics = list(self._singly(parcel))
         self._on_step("log")
         self._runs.log(run, metrics)
 
@@ -200,6 +204,11 @@ def _summarised(summaries: tuple[Summary, ...], prefix: str, first: int) -> list
         for step, summary in enumerate(summaries, start=first)
         for name, value in summary.figures.items()
     ]
+
+
+def _minute_of_day(at_us: int) -> int:
+    """Return the step of a minute in a run, which is of one day."""
+    return at_us // MINUTE_US % (24 * 60)
 
 
 def _is_over(other: RunState, run: RunState) -> bool:

@@ -1,0 +1,65 @@
+"""Conclusions: each question has an answer of its own, and an estimate is called one."""
+
+from __future__ import annotations
+
+from found import found, number, performance
+from greenroom.findings import ColumnDrift, Drift
+from greenroom.monitoring.conclusions import conclude
+
+
+def answers(findings):
+    return {topic.name: topic for topic in conclude(findings).topics}
+
+
+def test_data_drift_alone_is_not_called_anything_else():
+    findings = found(performance=performance(0.86, concept_drifted=False))
+    said = answers(findings)
+    assert {name: topic.state for name, topic in said.items()} == {
+        "data drift": "found",
+        "prediction drift": "nothing",
+        "performance": "nothing",
+        "concept drift": "nothing",
+    }
+    assert said["data drift"].text.startswith("1 of 2 features has moved: age (5,000 rows")
+    assert conclude(findings).headline == "found: data drift"
+    assert any("nothing has to be done at once" in step for step in conclude(findings).steps)
+
+
+def test_a_worse_performance_without_data_drift_is_concept_drift_and_asks_for_new_outcomes():
+    worse = performance(
+        0.7,
+        worse=True,
+        concept_drifted=True,
+        reasons=("roc_auc is worse", "concept drift: far below"),
+    )
+    findings = found(number("age"), performance=worse)
+    assert conclude(findings).headline == "found: worse performance and concept drift"
+    assert answers(findings)["data drift"].state == "nothing"
+    assert answers(findings)["concept drift"].text.endswith("changed: far below")
+    assert "newer outcomes" in conclude(findings).steps[0]
+
+
+def test_an_estimate_is_called_one_and_performance_stays_unknown():
+    findings = found(number("age"), estimate=performance(0.7, worse=True, estimated=True))
+    said = answers(findings)
+    assert said["performance"].state == "unsaid"
+    assert said["estimated performance"].estimated
+    assert "an estimate" in said["estimated performance"].text
+    assert conclude(findings).headline == "found: worse performance by an estimate"
+    assert any("/feedback" in step for step in conclude(findings).steps)
+
+
+def test_of_too_few_rows_nothing_is_said_but_that_a_longer_window_has_more():
+    few = ColumnDrift(
+        column="a",
+        role="feature",
+        kind="number",
+        verdict="too few rows",
+        n_reference=9,
+        n_current=3,
+    )
+    drift = Drift(n_reference=9, n_current=3, features=(few,), predictions=())
+    found_out = conclude(found(drift=drift, n_rows=3))
+    assert found_out.state == "unsaid"
+    assert "too few rows to say: 3 rows" in found_out.topics[0].text
+    assert "--window 7d" in found_out.steps[-1]
