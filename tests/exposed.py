@@ -7,10 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from found import FINDINGS, SLOW
 from greenroom.alerts import AlertRecord
 from greenroom.http.exposition import Exposition
+from greenroom.http.monitoring_exposition import MonitoringExposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance, Room
-from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
 from greenroom.vitals import Vitals
 

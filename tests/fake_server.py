@@ -12,7 +12,6 @@ from typing import NamedTuple
 import httpx
 
 from greenroom.app_loading import load_app
-from greenroom.chronicle import Chronicle
 from greenroom.inference.generation import Deployment
 from greenroom.log.shipper_process import ShipperProcess
 from greenroom.log_opening import build_shipper
@@ -20,6 +19,7 @@ from greenroom.monitoring_wiring import build_monitoring
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus, VersionStatus
+from greenroom.supervision.chronicle import Chronicle
 from greenroom.supervision.supervisor import Supervisor
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py")))

@@ -7,11 +7,11 @@ import math
 import msgspec
 import pytest
 
-from greenroom.chronicle import Chronicle
 from greenroom.errands import MoveVersion, VersionMoved
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
-from greenroom.server_events import EventBox
+from greenroom.log.server_events import EventBox
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
+from greenroom.supervision.chronicle import Chronicle
 from greenroom.vitals import Vitals
 
 VITALS = Vitals(5.0, 0.002, 0.001, 0.03, 1e8, 5.0, 1e9, 2e9)

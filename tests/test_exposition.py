@@ -16,10 +16,10 @@ from found import FINDINGS, SLOW
 from greenroom import processes
 from greenroom.alerts import AlertRecord
 from greenroom.http.exposition import CONTENT_TYPE, Exposition
+from greenroom.http.monitoring_exposition import MonitoringExposition
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance, Room
-from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import ModelStatus, RegistryStatus, RestartStatus, Status, VersionStatus
 from greenroom.vitals import Vitals
 

@@ -8,8 +8,8 @@ import pytest
 
 from greenroom.log.log_reading import Window
 from greenroom.log.log_tables import LogTables
+from greenroom.log.log_windows import LogWindows
 from greenroom.log.shipping import ship_all
-from greenroom.log_windows import LogWindows
 from greenroom.prediction_id import new_prediction_ids
 from test_shipping import NOON_US, ROW, answers, request, spooled, version
 

@@ -10,14 +10,14 @@ import pytest
 from fake_mlflow import fake_mlflow
 from for_mlflow import MINUTE_US, NOON_US, RUN, moved, predicted
 from greenroom.errors import RegistryError, RegistryUnavailable
+from greenroom.log.mlflow_events import EventSending
 from greenroom.log.mlflow_runs import MlflowRuns
 from greenroom.log.mlflow_sender import MlflowSender
 from greenroom.log.mlflow_setup import MlflowSetup
 from greenroom.log.outbox import Outbox
+from greenroom.log.server_events import EventBox, ServerEvent
 from greenroom.log.spool import Spool
-from greenroom.mlflow_events import EventSending
 from greenroom.registry.mlflow_rest import MlflowRest
-from greenroom.server_events import EventBox, ServerEvent
 
 DAY_US = 24 * 60 * MINUTE_US
 SERVER = "server 2026-11-21"

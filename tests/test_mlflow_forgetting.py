@@ -12,10 +12,10 @@ from for_mlflow import MINUTE_US, NOON_US, Killed, send_all, sending
 from greenroom.errors import LogError, RegistryUnavailable
 from greenroom.log.forgetting import Condition, Subject
 from greenroom.log.log_records import read_record
+from greenroom.log.mlflow_forgetting import InMlflow, forget_batches, forget_waiting
 from greenroom.log.outbox import Outbox, n_for_mlflow
 from greenroom.log.segments import Segment
 from greenroom.log.spool import Spool
-from greenroom.mlflow_forgetting import InMlflow, forget_batches, forget_waiting
 from greenroom.prediction_id import new_prediction_ids
 from greenroom.registry.mlflow_rest import MlflowRest
 from greenroom.schema import Column

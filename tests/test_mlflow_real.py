@@ -21,12 +21,12 @@ from for_mlflow import (
 )
 from greenroom.errors import RegistryUnavailable
 from greenroom.log.forgetting import Condition
+from greenroom.log.mlflow_forgetting import InMlflow, forget_batches
 from greenroom.log.mlflow_planning import Plan, Planner
 from greenroom.log.mlflow_runs import MlflowRuns
 from greenroom.log.mlflow_sending import Sending
 from greenroom.log.outbox import Outbox, OutboxBalance
 from greenroom.log.spool import Spool
-from greenroom.mlflow_forgetting import InMlflow, forget_batches
 from greenroom.registry.artifacts import PROXY
 from greenroom.registry.mlflow_rest import MlflowRest
 from greenroom.unfinished_runs import end_runs

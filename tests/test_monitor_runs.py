@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from greenroom import monitor_runs, processes
-from greenroom.monitor_runs import MonitorRuns, monitor_command
+from greenroom import processes
+from greenroom.supervision import monitor_runs
+from greenroom.supervision.monitor_runs import MonitorRuns, monitor_command
 
 
 class Runs:

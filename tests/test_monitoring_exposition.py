@@ -11,8 +11,8 @@ from greenroom.alerts import AlertRecord, Notice, alerts_file, write_alerts
 from greenroom.errors import MonitoringError
 from greenroom.findings import findings_file, write_findings
 from greenroom.http.exposition import Exposition
+from greenroom.http.monitoring_exposition import MonitoringExposition
 from greenroom.instruments import SupervisorInstruments, read_totals
-from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import RegistryStatus, Status
 
 STATUS = Status(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom.log.log_rows import FEEDBACK
-from greenroom.outcomes import Outcomes, join_feedback, task_of
 from greenroom.task import TASKS
+from greenroom.tracing.outcomes import Outcomes, join_feedback, task_of
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 DAY = NOON.date()

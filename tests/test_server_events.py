@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from greenroom import server_events
-from greenroom.server_events import EventBox, ServerEvent
+from greenroom.log import server_events
+from greenroom.log.server_events import EventBox, ServerEvent
 
 NOON_US = 1_795_262_400_000_000  # 2026-11-21 12:00:00 UTC
 

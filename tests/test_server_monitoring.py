@@ -12,9 +12,9 @@ import pytest
 
 from greenroom.findings import findings_file
 from greenroom.instruments import SupervisorInstruments, WorkerInstruments, read_totals
-from greenroom.server_monitoring import ServerMonitoring, Watched
 from greenroom.settings import Settings
 from greenroom.status import ModelStatus, RegistryStatus, Status, VersionStatus
+from greenroom.supervision.server_monitoring import ServerMonitoring, Watched
 
 AWAY = Status(
     app="a",

@@ -16,14 +16,14 @@ import pytest
 
 from fake_server import FakeFollower, serving
 from greenroom import processes
-from greenroom.chronicle import Chronicle
 from greenroom.errors import ProcessError, RegistryUnavailable, SettingsError, VersionUnloadable
 from greenroom.inference.generation import Deployment
-from greenroom.server_events import EventBox
+from greenroom.log.server_events import EventBox
 from greenroom.settings import Settings
 from greenroom.status import RegistryStatus
 from greenroom.supervision import pursuit
 from greenroom.supervision import supervisor as supervisor_module
+from greenroom.supervision.chronicle import Chronicle
 from greenroom.supervision.supervisor import Supervisor
 from greenroom.vitals import watch
 

@@ -16,7 +16,7 @@ def main(version: Path, log: Path) -> None:
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     from greenroom.log.log_reading import Window
     from greenroom.log.log_tables import LogTables
-    from greenroom.log_windows import LogWindows
+    from greenroom.log.log_windows import LogWindows
     from greenroom.monitoring.drift import DriftMeter
     from greenroom.monitoring.reference import read_reference_of
 

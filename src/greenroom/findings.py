@@ -15,6 +15,7 @@ import msgspec
 from greenroom.errors import MonitoringError
 
 __all__ = [
+    "NOTHING_TO_COMPARE",
     "Calibration",
     "CalibrationCurve",
     "ColumnDrift",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 FORMAT: Final = 1
+NOTHING_TO_COMPARE: Final = 5
+"""The exit status of ``greenroom monitor`` when nothing is served, or nothing was answered."""
 
 Verdict = Literal["drift", "stable", "too few rows", "not compared"]
 """``too few rows``: below the minimum sample, so nothing is said."""

@@ -17,10 +17,10 @@ from greenroom.redaction import Redactions, redactions_of
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
-    from greenroom.chronicle import Chronicle
     from greenroom.log.log_tables import LogTables
     from greenroom.log.shipper_process import ShipperProcess
     from greenroom.log.spool import Spool
+    from greenroom.supervision.chronicle import Chronicle
 
 __all__ = [
     "build_chronicle",
@@ -105,9 +105,9 @@ def build_chronicle(
     settings: Settings, on_event: Callable[[str], None], app: App | None
 ) -> Chronicle | None:
     """Return where a server notes what happens to it; None where no model logs to MLflow."""
-    from greenroom.chronicle import Chronicle
     from greenroom.log.mlflow_setup import models_for_mlflow
-    from greenroom.server_events import EventBox
+    from greenroom.log.server_events import EventBox
+    from greenroom.supervision.chronicle import Chronicle
 
     logged = models_for_mlflow(settings, app)
     if app is None or not logged:

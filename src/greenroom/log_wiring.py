@@ -86,7 +86,7 @@ def build_monitor(
     LogError
         As :func:`build_log_reader`.
     """
-    from greenroom.log_windows import LogWindows
+    from greenroom.log.log_windows import LogWindows
     from greenroom.monitoring.comparing import FileComparison, LogComparison
     from greenroom.monitoring.monitor import LOG, Monitor
     from greenroom.monitoring.served import served_version

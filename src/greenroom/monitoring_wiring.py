@@ -17,8 +17,8 @@ from greenroom.monitoring.notice_forms import signing_key
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
-    from greenroom.monitor_runs import MonitorRuns
-    from greenroom.server_monitoring import ServerMonitoring
+    from greenroom.supervision.monitor_runs import MonitorRuns
+    from greenroom.supervision.server_monitoring import ServerMonitoring
 
 __all__ = ["build_alertmanager", "build_monitoring", "build_webhook"]
 
@@ -52,7 +52,7 @@ def build_monitoring(
         When the secret cannot be used.
     """
     from greenroom.registry.registry import Registry
-    from greenroom.server_monitoring import ServerMonitoring
+    from greenroom.supervision.server_monitoring import ServerMonitoring
 
     tags = settings.alert_mlflow_tags and settings.mlflow_enabled
     return ServerMonitoring(
@@ -96,7 +96,7 @@ def _runs(
     settings: Settings, config: Path | None, on_event: Callable[[str], None]
 ) -> MonitorRuns | None:
     from greenroom.findings import findings_file
-    from greenroom.monitor_runs import MonitorRuns, monitor_command
+    from greenroom.supervision.monitor_runs import MonitorRuns, monitor_command
 
     wanted = settings.track_drift and settings.monitor_interval_s
     # The log is what is looked at, and MLflow has what it is held against.

@@ -12,8 +12,8 @@ from drifting import drifted, manifest
 from greenroom.evaluation.predictions import Predictions
 from greenroom.log.log_reading import Window
 from greenroom.log.log_tables import LogTables
+from greenroom.log.log_windows import LogWindows
 from greenroom.log.shipping import ship_all
-from greenroom.log_windows import LogWindows
 from greenroom.monitoring.drift import DriftMeter
 from greenroom.monitoring.reference import Reference
 from greenroom.payloads.request import RequestType

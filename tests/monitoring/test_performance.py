@@ -19,12 +19,12 @@ from greenroom.log.log_tables import LogTables
 from greenroom.log.shipping import ship_all
 from greenroom.monitoring.comparison import Bounds
 from greenroom.monitoring.performance import judge_performance, observe_performance
-from greenroom.outcomes import join_feedback
 from greenroom.prediction_id import PredictionIds
 from greenroom.schema import Column, Schema
 from greenroom.split import Split
 from greenroom.task import TASKS
 from greenroom.tracing.lineage import Lineage
+from greenroom.tracing.outcomes import join_feedback
 from greenroom.versions.manifest import HOLDOUT_FILE, write_manifest
 from greenroom.versions.model_store import ModelStore, Provenance
 from servers import manifest

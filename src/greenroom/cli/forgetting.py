@@ -20,8 +20,8 @@ from greenroom.settings import Settings
 if TYPE_CHECKING:
     from greenroom.log.forgetting import Forgotten, Sought
     from greenroom.log.log_tables import LogTables
+    from greenroom.log.mlflow_forgetting import InMlflow
     from greenroom.log.spool import Spool
-    from greenroom.mlflow_forgetting import InMlflow
 
 _RECORD: Final = "forgotten.jsonl"
 _LITERALS: Final = re.compile(r"'(?:[^']|'')*'|(?<![\w\"])[-+]?\d[\w.+-]*")
@@ -109,8 +109,8 @@ def _forget_for_mlflow(
     dry_run: bool,
 ) -> tuple[int, InMlflow]:
     """Delete what waits for MLflow and what it has; return how much, and what could not be."""
+    from greenroom.log.mlflow_forgetting import InMlflow, forget_batches, forget_waiting
     from greenroom.log.outbox import Outbox
-    from greenroom.mlflow_forgetting import InMlflow, forget_batches, forget_waiting
     from greenroom.registry.mlflow_rest import MlflowRest
 
     settings, app = project.settings, project.app

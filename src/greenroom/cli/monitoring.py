@@ -19,6 +19,7 @@ from greenroom.cli.durations import read_duration
 from greenroom.cli.registered import require_registered, split_name
 from greenroom.cli.terminal import note, print_error, progress, say, table
 from greenroom.errors import AppError, GreenroomError, NothingToCompare, SettingsError
+from greenroom.findings import NOTHING_TO_COMPARE
 
 if TYPE_CHECKING:
     from greenroom.findings import ColumnDrift, Findings, LivePerformance
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 FOUND: Final = 3
 """The exit status with ``--fail-on-drift`` when there is drift, or a worse performance."""
-
-NOTHING_TO_COMPARE: Final = 5
-"""The exit status when nothing is served, or nothing was answered in the window."""
 
 WINDOW: Final = "24h"
 

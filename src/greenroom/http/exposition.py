@@ -26,6 +26,7 @@ from prometheus_client.utils import floatToGoString
 
 from greenroom import processes
 from greenroom.http.log_exposition import log_metrics, outbox_metrics, room_metrics
+from greenroom.http.monitoring_exposition import MonitoringExposition
 from greenroom.instruments import (
     ANSWERS,
     BATCH_BOUNDS,
@@ -45,7 +46,6 @@ from greenroom.instruments import (
 )
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance, Room
-from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.status import ModelStatus, Status, VersionStatus
 from greenroom.vitals import vitals_in
 

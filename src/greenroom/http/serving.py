@@ -43,6 +43,7 @@ from greenroom.http.headers import require_post
 from greenroom.http.log_pages import log_endpoints
 from greenroom.http.management_pages import Ask, management_endpoints
 from greenroom.http.messages import Reply, read_body, send_reply
+from greenroom.http.monitoring_exposition import MonitoringExposition
 from greenroom.http.open_inference import OpenInference
 from greenroom.http.predicting import Predicting, refused, version_of
 from greenroom.http.protocol_endpoints import ROOT
@@ -57,7 +58,6 @@ from greenroom.inference.prediction_log import Asker, PredictionLog
 from greenroom.inference.served_model import FirstUse, ServedModel
 from greenroom.instruments import WorkerInstruments, read_totals
 from greenroom.job_store import JobStore
-from greenroom.monitoring_exposition import MonitoringExposition
 from greenroom.openapi.scoring_openapi import SCORING_PATH
 from greenroom.prediction_id import new_prediction_id
 from greenroom.settings import Settings

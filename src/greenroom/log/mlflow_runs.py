@@ -4,7 +4,7 @@ One run for each version and day, named like ``predictions v3 2026-11-21``; a ta
 it is, so a run is found again by whoever lost count of it. Writing twice leaves no trace: MLflow
 takes a metric's run, name, step, time and value for its identity, and a file is replaced. What a
 server notes of itself is in one run for each day. What is written is
-:mod:`greenroom.log.mlflow_sending`'s business, and :mod:`greenroom.mlflow_events`'s.
+:mod:`greenroom.log.mlflow_sending`'s business, and :mod:`greenroom.log.mlflow_events`'s.
 """
 
 from __future__ import annotations

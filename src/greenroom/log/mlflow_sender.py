@@ -2,7 +2,7 @@
 
 However slow MLflow is, and however long it is away, the shipper goes on beside it. It may end at
 any time. What is sent of predictions, and in which steps, is :mod:`greenroom.log.mlflow_sending`'s
-business; what the server has noted of itself, :mod:`greenroom.mlflow_events`'s.
+business; what the server has noted of itself, :mod:`greenroom.log.mlflow_events`'s.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from greenroom.instruments import Totals
 from greenroom.log.error_rates import ErrorRates
 from greenroom.log.mlflow_setup import MlflowSetup
 from greenroom.log.outbox import Outbox
-from greenroom.server_events import EventBox
+from greenroom.log.server_events import EventBox
 
 if TYPE_CHECKING:
+    from greenroom.log.mlflow_events import EventSending
     from greenroom.log.mlflow_runs import MlflowRuns
     from greenroom.log.mlflow_sending import Sending
-    from greenroom.mlflow_events import EventSending
 
 __all__ = ["MlflowSender"]
 
@@ -125,7 +125,7 @@ class MlflowSender:
         if self._events is None or self._events.empty:
             return
         if self._event_sending is None:
-            from greenroom.mlflow_events import EventSending
+            from greenroom.log.mlflow_events import EventSending
 
             self._event_sending = EventSending(self._events, self._runs())
         while self._event_sending.send():

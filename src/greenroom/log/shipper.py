@@ -31,8 +31,8 @@ from greenroom.instruments import read_totals
 from greenroom.log.mlflow_sender import MlflowSender
 from greenroom.log.mlflow_setup import MlflowSetup
 from greenroom.log.outbox import Outbox
+from greenroom.log.server_events import EventBox
 from greenroom.log.spool import Spool
-from greenroom.server_events import EventBox
 
 if TYPE_CHECKING:
     from greenroom.log.log_tables import LogTables

@@ -1,8 +1,8 @@
 """One look, from signals to notices: what a running server does every few seconds.
 
 A look is quick and reads only what is in memory or in small files; what goes over the network is
-done apart, in rounds that may be slow. When both happen is :mod:`greenroom.server_monitoring`'s
-business.
+done apart, in rounds that may be slow. When both happen is
+:mod:`greenroom.supervision.server_monitoring`'s business.
 """
 
 from __future__ import annotations

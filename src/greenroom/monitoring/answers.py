@@ -18,7 +18,7 @@ from greenroom.evaluation.evidence import to_array
 from greenroom.evaluation.predictions import Predictions
 from greenroom.evaluation.scores import Floats
 from greenroom.log.log_reading import PredictionLogReader, Window
-from greenroom.outcomes import COLUMNS, Feedback
+from greenroom.tracing.outcomes import COLUMNS, Feedback
 
 __all__ = ["Asked", "labelled_rows", "sampled_answers"]
 

@@ -28,7 +28,7 @@ from greenroom.evaluation.predictions import Predictions
 from greenroom.findings import Drift, LivePerformance
 from greenroom.inference.runtime import Trust, load_runtime, task_of
 from greenroom.log.log_reading import PredictionLogReader, Window
-from greenroom.log_windows import LogWindows
+from greenroom.log.log_windows import LogWindows
 from greenroom.model import Model
 from greenroom.monitoring.answers import Asked
 from greenroom.monitoring.drift import DriftMeter, as_batches, compare

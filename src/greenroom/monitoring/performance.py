@@ -39,9 +39,9 @@ from greenroom.monitoring.comparison import (
 )
 from greenroom.monitoring.concept import concept_drift
 from greenroom.monitoring.estimation import estimate_performance
-from greenroom.outcomes import Feedback, Outcomes, join_feedback, task_of
 from greenroom.task import TASKS, Task
 from greenroom.tracing.lineage import Lineage
+from greenroom.tracing.outcomes import Feedback, Outcomes, join_feedback, task_of
 from greenroom.versions.manifest import HOLDOUT_FILE, Manifest
 
 __all__ = ["Performance", "judge_performance", "observe_performance"]
@@ -84,8 +84,8 @@ def judge_performance(
     task : Task, optional
         Of a version that does not say it itself.
     feedback : Feedback, optional
-        What :func:`greenroom.outcomes.join_feedback` made of all feedback since the window's
-        beginning: to be read once for several models. Default: it is read.
+        What :func:`greenroom.tracing.outcomes.join_feedback` made of all feedback since the
+        window's beginning: to be read once for several models. Default: it is read.
     bounds : Bounds
     seed : int
         The same seed gives the same estimate.

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Final
 
 from greenroom.background import in_background
-from greenroom.chronicle import Chronicle
 from greenroom.control import Answer, Ask
 from greenroom.errands import (
     AwaitTraining,
@@ -26,6 +25,7 @@ from greenroom.errands import (
 )
 from greenroom.errors import GreenroomError, ProcessError
 from greenroom.registry_errands import RegistryErrands
+from greenroom.supervision.chronicle import Chronicle
 from greenroom.supervision.jobs import Jobs
 from greenroom.supervision.pursuit import Pursuit
 from greenroom.supervision.worker_process import WorkerProcess

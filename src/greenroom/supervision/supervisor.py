@@ -23,7 +23,6 @@ import msgspec
 from greenroom.access.callers import require_tokens
 from greenroom.access.tls import require_certificate
 from greenroom.background import in_background
-from greenroom.chronicle import Chronicle
 from greenroom.control import Ask, CommittedGeneration, WorkerSetup
 from greenroom.deployment.following import Follower
 from greenroom.errors import ProcessError
@@ -31,9 +30,9 @@ from greenroom.instruments import SupervisorInstruments, Totals, read_totals
 from greenroom.job_store import JobStore
 from greenroom.log.shipper_process import ShipperProcess
 from greenroom.registry_errands import RegistryErrands
-from greenroom.server_monitoring import ServerMonitoring, Watched
 from greenroom.settings import Settings
 from greenroom.status import RestartStatus, Status
+from greenroom.supervision.chronicle import Chronicle
 from greenroom.supervision.code_watch import CodeWatch, taken_up
 from greenroom.supervision.errand_service import ErrandService
 from greenroom.supervision.jobs import Jobs
@@ -41,6 +40,7 @@ from greenroom.supervision.listening import listen, refuse_open
 from greenroom.supervision.pursuit import Pursuit
 from greenroom.supervision.rolling_restart import RollingRestart
 from greenroom.supervision.rollout import Rollout
+from greenroom.supervision.server_monitoring import ServerMonitoring, Watched
 from greenroom.supervision.server_record import ServerRecord
 from greenroom.supervision.server_status import first_status
 from greenroom.supervision.swap import Outcome as SwapOutcome

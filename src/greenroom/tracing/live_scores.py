@@ -2,7 +2,7 @@
 
 Metrics are those that training logs (:mod:`greenroom.evaluation.metrics`), so that a figure stands
 beside the one that the version was selected for. A day is the day on which it was predicted, in
-UTC. What was answered is joined with what was the case in :mod:`greenroom.outcomes`.
+UTC. What was answered is joined with what was the case in :mod:`greenroom.tracing.outcomes`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from greenroom.errors import LogError
 from greenroom.evaluation.metrics import evaluate
 from greenroom.log.log_reading import PredictionLogReader, Window, id_instant
-from greenroom.outcomes import COLUMNS, Feedback, Outcomes, join_feedback, task_of
 from greenroom.task import Task
 from greenroom.tracing.lineage import Lineage
+from greenroom.tracing.outcomes import COLUMNS, Feedback, Outcomes, join_feedback, task_of
 
 __all__ = ["LiveScore", "LiveScores", "ModelScores", "score_log"]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from greenroom import processes
+from greenroom.findings import NOTHING_TO_COMPARE
 from greenroom.supervision.worker_process import ending
 
 __all__ = ["Ended", "MonitorRuns", "Outcome", "monitor_command"]
@@ -35,9 +36,6 @@ _GRACE_S: Final = 2.0
 _LOCK: Final = "run.lock"
 _CHUNK_BYTES: Final = 4_096
 
-
-NOTHING_TO_COMPARE: Final = 5
-"""The exit status of `greenroom monitor` where nothing was answered in the window."""
 
 Outcome: TypeAlias = Literal["done", "nothing", "failed"]
 

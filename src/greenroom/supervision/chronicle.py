@@ -3,7 +3,7 @@
 Versions that it has taken up and stages that it was told to move, its health when that changes,
 and every minute its health in numbers. The supervisor writes it; no request waits for it, and that
 it cannot be written is no reason not to serve. How the notes get to MLflow is
-:mod:`greenroom.mlflow_events`'s business; what is shown at present, :mod:`greenroom.status`'s.
+:mod:`greenroom.log.mlflow_events`'s business; what is shown at present, :mod:`greenroom.status`'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from greenroom.errands import MoveVersion, VersionMoved
 from greenroom.instruments import Totals
 from greenroom.log.error_rates import AnswerCounts, count_answers
-from greenroom.server_events import EventBox, EventKind, ServerEvent
+from greenroom.log.server_events import EventBox, EventKind, ServerEvent
 from greenroom.status import ModelStatus, Status
 from greenroom.vitals import Vitals
 

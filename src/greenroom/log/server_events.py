@@ -7,7 +7,8 @@ A folder in the spool, with a small file for each event::
 
 An event tells its run, its step and its tag's name by its own instant, so whoever sends one a
 second time writes the same once more, and no state has to be kept. Who notes them is
-:mod:`greenroom.chronicle`'s business, who sends them :mod:`greenroom.mlflow_events`'s.
+:mod:`greenroom.supervision.chronicle`'s business, who sends them
+:mod:`greenroom.log.mlflow_events`'s.
 """
 
 from __future__ import annotations

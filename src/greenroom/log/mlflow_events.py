@@ -16,7 +16,7 @@ import msgspec
 from greenroom.errors import RegistryError, RegistryUnavailable
 from greenroom.log.mlflow_runs import MAX_METRICS, MAX_TAGS, Metric, MlflowRuns
 from greenroom.log.outbox import RunKey, RunState
-from greenroom.server_events import EventBox, ServerEvent
+from greenroom.log.server_events import EventBox, ServerEvent
 
 __all__ = ["EventSending"]
 

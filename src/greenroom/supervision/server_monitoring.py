@@ -1,8 +1,9 @@
 """What a running server does to be watched: it looks for what is to be alerted, and begins runs.
 
 Tasks beside the supervisor's event loop, with their work in threads, and a process of its own for
-what is heavy (:mod:`greenroom.monitor_runs`): ``docs/decisions/0033-alerts-in-the-supervisor.md``.
-Whatever goes wrong here is told, and the server goes on.
+what is heavy (:mod:`greenroom.supervision.monitor_runs`):
+``docs/decisions/0033-alerts-in-the-supervisor.md``. Whatever goes wrong here is told, and the
+server goes on.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from greenroom.background import in_background
 from greenroom.file_cache import CachedFile
 from greenroom.findings import findings_file, read_findings
 from greenroom.instruments import ANSWERS, SupervisorInstruments, read_totals
-from greenroom.monitor_runs import MonitorRuns
 from greenroom.monitoring.alert_book import AlertBook
 from greenroom.monitoring.alert_tags import MlflowTags, Tagged
 from greenroom.monitoring.alerting import Alerting, Sources
 from greenroom.monitoring.delivery import Alertmanager, Courier, Webhook
 from greenroom.settings import Settings
 from greenroom.status import Status
+from greenroom.supervision.monitor_runs import MonitorRuns
 
 __all__ = ["ServerMonitoring", "Watched"]
 
