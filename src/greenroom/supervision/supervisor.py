@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +41,7 @@ from greenroom.supervision.rollout import Rollout
 from greenroom.supervision.server_monitoring import ServerMonitoring, Watched
 from greenroom.supervision.server_record import ServerRecord
 from greenroom.supervision.server_status import first_status
+from greenroom.supervision.signals import handled_signals
 from greenroom.supervision.swap import Outcome as SwapOutcome
 from greenroom.supervision.worker_process import COMMAND, WorkerProcess
 from greenroom.vitals import Sampler, Vitals, watch
@@ -209,7 +208,7 @@ class Supervisor:
             be written to.
         """
         self.bind()
-        with self._signals(), self._recorded():
+        with handled_signals(self._on_signal, self.restart), self._recorded():
             self._jobs.adopt()
             if self.settings.reload_on_change and self._app_folder is not None:
                 watch = CodeWatch(self._app_folder, self._take_up, on_event=self._on_event)
@@ -363,23 +362,6 @@ class Supervisor:
             await self._shipper.stop(grace_s=_SHIP_GRACE_S)
         self._committed.close()
         self._instruments.memory.close()
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Take the signals that end a server or renew its workers, where this thread may."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        for number in ending:
-            loop.add_signal_handler(number, self._on_signal)
-        loop.add_signal_handler(signal.SIGUSR1, self.restart)
-        try:
-            yield
-        finally:
-            for number in (*ending, signal.SIGUSR1):
-                loop.remove_signal_handler(number)
 
     @contextlib.contextmanager
     def _recorded(self) -> Iterator[None]:
