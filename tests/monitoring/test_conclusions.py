@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from found import found, number, performance
+from made_up import found, number, performance
+
 from greenroom.findings import ColumnDrift, Drift
 from greenroom.monitoring.conclusions import conclude
 

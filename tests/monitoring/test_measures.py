@@ -6,8 +6,8 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import category, found, number, performance
 
-from found import category, found, number, performance
 from greenroom.monitoring.measures import measure_names, measures
 
 

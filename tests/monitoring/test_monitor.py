@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from made_up import found
 
-from found import found
 from greenroom.errors import MonitoringError, NothingToCompare, RegistryUnavailable
 from greenroom.findings import findings_file, read_findings
 from greenroom.monitoring.measured import Measured, Subject

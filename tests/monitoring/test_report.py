@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from made_up import CALIBRATION, HOSTILE, PERSONAL, category, found, number, performance
 
-from found import CALIBRATION, HOSTILE, PERSONAL, category, found, number, performance
 from greenroom.findings import Distribution
 from greenroom.monitoring import charts
 from greenroom.monitoring.figures import draw

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from made_up import found, number
 
 from fake_mlflow import fake_mlflow
-from found import found, number
 from greenroom.errors import RegistryUnavailable
 from greenroom.monitoring.conclusions import conclude
 from greenroom.monitoring.tracked import MonitoringRuns

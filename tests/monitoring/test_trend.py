@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
+from made_up import found
 
-from found import found
 from greenroom.monitoring import trend
 from greenroom.monitoring.trend import Trend, point_of
 
