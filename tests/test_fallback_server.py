@@ -26,6 +26,8 @@ from scraped import single
 from test_following import FakeRegistry
 from waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 ROW = {"a": 1.0, "b": 2}
 DOWN = RegistryUnavailable("Failed to connect to MLflow at http://mlflow:5000", advice="start it")
 DATABASE_AWAY = RegistryUnavailable(

@@ -24,6 +24,8 @@ from greenroom.supervision.worker_process import COMMAND
 from greenroom.versions.model_store import ModelStore
 from test_following import FakeRegistry
 
+pytestmark = pytest.mark.slow
+
 N_MODELS = 200
 MAX_LOADED = 10
 N_CALLERS = 4

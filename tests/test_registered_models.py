@@ -23,6 +23,8 @@ from greenroom.errors import SettingsError
 from greenroom.registry.registry import Registry
 from waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "plain"
 LOGGER = Path(__file__).with_name("log_plain_models.py")
 SCHEMA = "- {name: a, kind: number, minimum: -10, maximum: 10}\n- {name: b, kind: number}\n"

@@ -130,7 +130,7 @@ def test_what_watches_a_server_brings_nothing_heavy_into_its_process():
         "onnxruntime",
     )
     program = (
-        "import sys; import greenroom.supervisor, greenroom.monitoring_wiring;"
+        "import sys; import greenroom.supervision.supervisor, greenroom.monitoring_wiring;"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -178,6 +178,7 @@ def test_an_unwritable_home_is_named(tmp_path: Path) -> None:
         TrackingServer(f"http://127.0.0.1:{free_port()}", home).start()
 
 
+@pytest.mark.slow
 def test_a_real_server_is_started_adopted_after_its_parent_was_killed_and_stopped(
     tmp_path: Path,
 ) -> None:

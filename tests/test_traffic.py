@@ -232,6 +232,7 @@ async def load(url: str) -> Counter:
     return answered
 
 
+@pytest.mark.slow
 def test_four_workers_under_load_count_exactly_what_was_answered(tmp_path: Path):
     """Also over a swap in the middle, and over the death of a worker."""
     follower = FakeFollower(tmp_path)

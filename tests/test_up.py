@@ -104,6 +104,7 @@ def _processes_of(site: Site) -> list[str]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
+@pytest.mark.slow
 def test_up_from_nothing_to_a_swap_under_load_ctrl_c_and_a_second_start(tmp_path):
     site = Site(tmp_path / "app", "up-sample")
 

@@ -11,8 +11,8 @@ from made_up import CALIBRATION, HOSTILE, PERSONAL, category, found, number, per
 
 from greenroom.findings import Distribution
 from greenroom.monitoring import charts
-from greenroom.monitoring.figures import draw
 from greenroom.monitoring.report import MOST_BYTES, Entry, render
+from greenroom.monitoring.report_figures import draw
 from greenroom.monitoring.trend import point_of
 
 VOID = {"meta", "br"}

@@ -2,8 +2,8 @@
 
 Reference and current distribution of a column side by side, drift and performance over the runs,
 calibration. Drawn in the style of the training's figures (:mod:`greenroom.training.plots`); which
-of them are shown, and where, is :mod:`greenroom.monitoring.figures`' business. Importing this takes
-matplotlib, so it is imported when something is drawn.
+of them are shown, and where, is :mod:`greenroom.monitoring.report_figures`' business. Importing
+this takes matplotlib, so it is imported when something is drawn.
 """
 
 from __future__ import annotations

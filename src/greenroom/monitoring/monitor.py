@@ -205,8 +205,8 @@ class Monitor:
     ) -> None:
         """Write the report, and a run for each model into MLflow."""
         # Imported here: matplotlib takes a second, and a run that finds nothing served needs none.
-        from greenroom.monitoring.figures import draw
         from greenroom.monitoring.report import Entry, render
+        from greenroom.monitoring.report_figures import draw
 
         entries = [Entry(one, draw(one, self._trend.of(one))) for one in run.findings]
         fresh = report.with_name(f"{report.name}.part")

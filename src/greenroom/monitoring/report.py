@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from greenroom import __version__
 from greenroom.findings import ColumnDrift, Findings, LivePerformance, MetricFinding
 from greenroom.monitoring.conclusions import Conclusion, State, conclude, figure
-from greenroom.monitoring.figures import Drawn
 from greenroom.monitoring.inlined import inline
 from greenroom.monitoring.page_style import STYLE
+from greenroom.monitoring.report_figures import Drawn
 
 __all__ = ["Entry", "render"]
 
