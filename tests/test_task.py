@@ -18,7 +18,7 @@ class Estimator:
         for name, answer in answers.items():
             value = answer
             if name != "classes_":
-                value = lambda X, answer=answer: answer  # noqa: E731
+                value = lambda X, answer=answer: answer  # noqa: E731 - a value of the case
             setattr(self, name, value)
 
 

@@ -143,7 +143,7 @@ def _ask(url: str, body: Any = None, *, as_json: bool = True) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - of the settings
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http alone
             text = answer.read().decode()
     except urllib.error.HTTPError as error:
         if not (as_json and url.endswith("/health")):

@@ -5,6 +5,7 @@ As :mod:`greenroom.wiring`, of which it is the part that imports what tables are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +19,10 @@ from greenroom.wiring import build_store
 
 if TYPE_CHECKING:
     from greenroom.app import App
-    from greenroom.monitoring.comparing import Span
+    from greenroom.model import Model
+    from greenroom.monitoring.comparing import FileComparison, LogComparison, Span
     from greenroom.monitoring.monitor import Monitor
+    from greenroom.monitoring.tracked import MonitoringRuns
 
 __all__ = ["build_lineage", "build_log_reader", "build_monitor", "build_tracer"]
 
@@ -86,46 +89,60 @@ def build_monitor(
     LogError
         As :func:`build_log_reader`.
     """
-    from greenroom.log.log_windows import LogWindows
-    from greenroom.monitoring.comparing import FileComparison, LogComparison
+    from greenroom.monitoring.comparing import FileComparison
     from greenroom.monitoring.monitor import LOG, Monitor
     from greenroom.monitoring.served import served_version
-    from greenroom.monitoring.tracked import SUFFIX, MonitoringRuns
     from greenroom.monitoring.verdict import DriftThresholds
-    from greenroom.registry.mlflow_rest import MlflowRest
     from greenroom.training.release import deployed
 
     reader = build_log_reader(settings)
-    windows = LogWindows(build_log_tables(settings), find_spool(settings))
-    thresholds = DriftThresholds.of(settings)
     models = {deployed(one, settings).name: one for one in app.models} if app else {}
     compare: LogComparison | FileComparison
     if current:
-        store = build_store(settings)
+        store, thresholds = build_store(settings), DriftThresholds.of(settings)
         compare = FileComparison(
             current, folder, models, registry, store, thresholds, trust=settings.trust
         )
     else:
-        rules = build_redactions(app, settings)
-        compare = LogComparison(
-            reader,
-            windows,
-            build_lineage(settings, registry),
-            span,
-            thresholds,
-            tasks={name: model.task for name, model in models.items()},
-            privacy={name: rules.rules(model.name) for name, model in models.items()},
-        )
-    runs = None
-    if tracked and settings.mlflow_enabled:
-        experiment = (app.experiment if app else settings.mlflow_log_experiment) or "greenroom"
-        rest = MlflowRest(settings.tracking_uri, timeout_s=_MLFLOW_TIMEOUT_S)
-        runs = MonitoringRuns(rest, f"{experiment}{SUFFIX}")
+        compare = _log_comparison(settings, registry, app, models, reader, span)
     asked = registry if settings.mlflow_enabled else None
     return Monitor(
         Path(settings.home),
         lambda subject: served_version(asked, reader, subject.name, subject.selector),
         compare,
         source=current or LOG,
-        runs=runs,
+        runs=_monitoring_runs(settings, app) if tracked and settings.mlflow_enabled else None,
     )
+
+
+def _log_comparison(
+    settings: Settings,
+    registry: Registry,
+    app: App | None,
+    models: Mapping[str, Model],
+    reader: PredictionLogReader,
+    span: Span,
+) -> LogComparison:
+    from greenroom.log.log_windows import LogWindows
+    from greenroom.monitoring.comparing import LogComparison
+    from greenroom.monitoring.verdict import DriftThresholds
+
+    rules = build_redactions(app, settings)
+    return LogComparison(
+        reader,
+        LogWindows(build_log_tables(settings), find_spool(settings)),
+        build_lineage(settings, registry),
+        span,
+        DriftThresholds.of(settings),
+        tasks={name: model.task for name, model in models.items()},
+        privacy={name: rules.rules(model.name) for name, model in models.items()},
+    )
+
+
+def _monitoring_runs(settings: Settings, app: App | None) -> MonitoringRuns:
+    from greenroom.monitoring.tracked import SUFFIX, MonitoringRuns
+    from greenroom.registry.mlflow_rest import MlflowRest
+
+    experiment = (app.experiment if app else settings.mlflow_log_experiment) or "greenroom"
+    rest = MlflowRest(settings.tracking_uri, timeout_s=_MLFLOW_TIMEOUT_S)
+    return MonitoringRuns(rest, f"{experiment}{SUFFIX}")

@@ -291,39 +291,35 @@ def worker() -> ASGIApp:
     def on_load(deployment: Deployment, seconds: float) -> None:
         instruments.loaded(deployment.name, seconds)
 
-    logs = setup.settings.log
-    redactions = build_redactions(app, setup.settings) if logs else Redactions()
+    settings = setup.settings
+    redactions = build_redactions(app, settings) if settings.log else Redactions()
 
     def check(served: ServedModel) -> None:
         if served.runtime is not None:
             redactions.check(served.deployment.model, tuple(served.runtime.schema))
 
-    log = _prediction_log(setup.settings, app, instruments, redactions) if logs else None
     committed = CommittedGeneration.attach(setup.committed_fd)
-    max_loaded = setup.settings.max_loaded
-    bounded = (
-        BoundedEngine(committed, load, on_load, check, max_loaded=max_loaded)
-        if max_loaded
-        else None
-    )
+    bounded = None
+    if settings.max_loaded:
+        bounded = BoundedEngine(committed, load, on_load, check, max_loaded=settings.max_loaded)
     engine = bounded or Engine(committed, load, on_load, check)
     membership = Membership(engine, setup.control_fd)
-    timeout_s = setup.settings.load_timeout_s
-    first_use = (
-        FirstUse(bounded, timeout_s=timeout_s, on_trouble=membership.report) if bounded else None
-    )
+    first_use = None
+    if bounded:
+        timeout_s = settings.load_timeout_s
+        first_use = FirstUse(bounded, timeout_s=timeout_s, on_trouble=membership.report)
     return build_asgi(
         engine,
         membership.status,
         app=app,
-        settings=setup.settings,
+        settings=settings,
         reload=membership.reload,
         ask=membership.ask,
         first_use=first_use.loaded if first_use else None,
         lifespan=membership.session,
         instruments=instruments,
         worker=setup.slot,
-        log=log,
+        log=_prediction_log(settings, app, instruments, redactions) if settings.log else None,
     )
 
 

@@ -16,7 +16,7 @@ class Server:
         seats = [self.supervisor.take_seat() for _ in range(2)]
         self.workers = [WorkerInstruments(self.supervisor.memory, seat=seat) for seat in seats]
         self.now_s = 100.0
-        totals = lambda: read_totals(self.supervisor.memory)  # noqa: E731
+        totals = lambda: read_totals(self.supervisor.memory)  # noqa: E731 - a value of the case
         self.window = TrafficWindow(totals, 60.0, lambda: self.now_s)
 
     def answer(self, n, *, model="m", version="1", status=200, seconds=0.001, worker=0):

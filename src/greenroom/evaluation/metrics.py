@@ -277,7 +277,7 @@ def _scaled_errors(y: Truth, p: Predictions) -> Floats:
     return scaled
 
 
-def _flagged(y: Truth, p: Predictions) -> Flags:  # noqa: ARG001
+def _flagged(y: Truth, p: Predictions) -> Flags:  # noqa: ARG001 - as all of them are called
     return np.asarray(p.outputs["prediction"], dtype=np.bool_)
 
 

@@ -159,7 +159,7 @@ class Connection(HttpToolsProtocol):
         self._exchange = self._begun()
         if self._exchange is not None:
             # What uvicorn asks of a request's cycle, an exchange knows as well.
-            self.cycle = self._owed = self._exchange  # type: ignore[assignment]
+            self.cycle = self._owed = self._exchange  # type: ignore[assignment]  # stands in for a cycle
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()

@@ -66,7 +66,7 @@ class CategoryColumn:
     ) -> None:
         there = [value for value in reference.tolist() if value is not None and value == value]
         if booleans:
-            there, declared = [bool(value) for value in there], (False, True)  # type: ignore[assignment]
+            there, declared = [bool(value) for value in there], (False, True)  # type: ignore[assignment]  # of another type from here on
         self._booleans: Final = booleans
         found = {**dict.fromkeys(declared), **dict.fromkeys(sorted(set(there), key=_by_text))}
         self._known: Final[list[Any]] = list(found)

@@ -101,11 +101,11 @@ class RequestType:
         row = _row_type(schema)
         listed = msgspec.defstruct(
             "Instances",
-            [("instances", list[row])],  # type: ignore[valid-type]
+            [("instances", list[row])],  # type: ignore[valid-type]  # built at run time
             forbid_unknown_fields=True,
         )
         self._one: Final = msgspec.json.Decoder(row).decode
-        self._many: Final = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
+        self._many: Final = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]  # built at run time
         self._listed: Final = msgspec.json.Decoder(listed).decode
         self._nullable: Final = any(column.nullable for column in schema)
         self._records: Final = tuple(p for p, c in enumerate(schema) if c.kind == "records")
@@ -268,7 +268,7 @@ def _field_type(column: Column) -> Any:
             return Literal[column.categories]
         case "records":
             inner = _row_type(Schema(column.columns))
-            return Annotated[list[inner], Meta(min_length=1, max_length=MAX_RECORDS)]  # type: ignore[valid-type]
+            return Annotated[list[inner], Meta(min_length=1, max_length=MAX_RECORDS)]  # type: ignore[valid-type]  # built at run time
         case other:
             return {"boolean": bool, "string": str, "date": date, "datetime": datetime}[other]
 

@@ -240,7 +240,7 @@ _DECODE: Final[dict[str, Callable[[bytes], list[Any]]]] = {
     kind: msgspec.json.Decoder(type_).decode for kind, type_ in _FLAT.items()
 }
 _DECODE_NESTED: Final[dict[str, Callable[[bytes], list[list[Any]]]]] = {
-    kind: msgspec.json.Decoder(list[type_]).decode  # type: ignore[valid-type]
+    kind: msgspec.json.Decoder(list[type_]).decode  # type: ignore[valid-type]  # built at run time
     for kind, type_ in _FLAT.items()
 }
 _WANTED: Final = {"numbers": "numbers", "BOOL": "true and false", "BYTES": "strings"}

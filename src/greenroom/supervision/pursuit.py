@@ -345,7 +345,7 @@ class Pursuit:
         )
         if not registry.is_whole or (standing_in and registry.state == "healthy"):
             pause_s = min(pause_s, AWAY_INTERVAL_S)
-        return pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        return pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     def _tell_once(self, text: str) -> None:
         if text != self._told:

@@ -194,7 +194,7 @@ def _check_warnings(caught: Iterable[warnings.WarningMessage]) -> None:
     for item in caught:
         recorded = getattr(item.message, "original_sklearn_version", None)
         if recorded is not None:
-            _same_release(_SKLEARN, str(recorded), item.message.current_sklearn_version)  # type: ignore[union-attr]
+            _same_release(_SKLEARN, str(recorded), item.message.current_sklearn_version)  # type: ignore[union-attr]  # asked above
         else:
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
 
