@@ -158,7 +158,16 @@ def test_an_apps_settings_can_be_read_with_its_documented_variables(folder):
     assert Path(settings.home).is_absolute()
 
 
-@every_app
+@pytest.mark.parametrize(
+    "folder",
+    [
+        # Those of the main job in the quick suite, all of them in `make test-slow`.
+        pytest.param(
+            one, id=one.name, marks=() if one.name == "breast_cancer" else pytest.mark.slow
+        )
+        for one in FOLDERS
+    ],
+)
 def test_an_apps_own_tests_pass_and_warn_of_nothing(folder):
     tests = folder / "tests"
     if not any(tests.glob("**/test_*.py")):

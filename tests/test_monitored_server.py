@@ -58,7 +58,7 @@ def borrowers():
 
 
 def trained(directory):
-    """Write a version with a hold-out, and return the rows that it has not seen, with their truth."""
+    """Write a version with a hold-out; return rows that it has not seen, with their truth."""
     rows, y, model = borrowers()
     parts = np.split(np.arange(len(y)), [N_TRAIN, N_TRAIN + N_HELD_OUT])
     first, held_out, later = ({key: all_[part] for key, all_ in rows.items()} for part in parts)
