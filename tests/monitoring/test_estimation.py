@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from worlds import binary, holdout, several
 
+from greenroom.evaluation.evidence import HoldOut
 from greenroom.evaluation.metrics import CLASSIFICATION_METRICS, evaluate
 from greenroom.evaluation.predictions import label_positions
 from greenroom.monitoring.estimation import estimate_performance, expected_figures
+from greenroom.task import classification
 
 
 @settings(max_examples=25, deadline=None)
@@ -79,6 +85,18 @@ def test_the_estimate_does_not_see_that_labels_were_flipped_and_says_so():
     assert values["accuracy"] - true["accuracy"] > 0.2
     assert not found.degraded
     assert any("does not see" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_that_is_nearly_always_right_is_not_called_worse_for_a_small_hold_out(seed):
+    X, y = load_breast_cancer(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(y))
+    first, last = order[:446], order[446:]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[first], y[first])
+    held = HoldOut(last.astype(np.uint64), y[last], classification.predict(model, X[last]))
+    trained = evaluate(CLASSIFICATION_METRICS, held.y, held.predictions)
+    found = estimate_performance(held, classification.predict(model, X), trained)
+    assert not found.degraded, found.reasons
 
 
 def test_few_rows_are_estimated_and_not_judged_and_a_hold_out_without_events_is_worth_nothing():

@@ -6,6 +6,10 @@ calibrated, a row that is answered with 0.8 is right in four of five cases, so t
 confusion of any rows follows from their answers. If other rows are asked about than in training
 (data drift), the estimate moves as the performance does. It cannot see that the same rows have
 become something else (concept drift): the probabilities stay what they are. That takes labels.
+
+A calibration that few rows allow is too simple for some models: of one that is nearly always right
+it makes too little. What the same estimate says of the hold-out, beside what is known of it, tells
+by how much; that is taken off.
 """
 
 from __future__ import annotations
@@ -129,14 +133,18 @@ def estimate_performance(
     total = len(predictions) if n_rows is None else n_rows
     probabilities = predictions.outputs["probabilities"]
     _, _, said = label_positions(predictions.outputs["prediction"], predictions)
-    calibrated = fit_probabilities(y, holdout.predictions)(probabilities)
-    figures = expected_figures(probabilities, said, calibrated)
+    curve = fit_probabilities(y, holdout.predictions)
+    calibrated = curve(probabilities)
+    of_holdout = _expected(holdout.predictions, curve)
     errors = _errors(holdout, probabilities, said, calibrated, seed)
-    for name, value in list(figures.items()):
+    figures = {}
+    for name, value in expected_figures(probabilities, said, calibrated).items():
+        top = np.inf if name == "log_loss" else 1.0
+        bias = of_holdout[name] - trained[name] if name in trained and name in of_holdout else 0.0
+        figures[name] = min(max(0.0, value - bias), top)
         if name in errors:
-            low, high = value - Z * errors[name], value + Z * errors[name]
-            figures[f"{name}_low"] = max(0.0, low)
-            figures[f"{name}_high"] = high if name == "log_loss" else min(1.0, high)
+            figures[f"{name}_low"] = max(0.0, figures[name] - Z * errors[name])
+            figures[f"{name}_high"] = min(top, figures[name] + Z * errors[name])
     names = frozenset(metric.name for metric in CLASSIFICATION_METRICS)
     enough = total >= bounds.minimum_rows
     metrics = compare_metrics(
@@ -178,7 +186,9 @@ def _errors(
         drawn = _drawn(calibrated[rows], random)
         _gather(of_outcomes, expected_figures(probabilities[rows], said[rows], drawn))
         expected = expected_figures(probabilities[fixed], said[fixed], again(probabilities[fixed]))
-        _gather(of_curves, expected)
+        of_holdout = _expected(holdout.predictions, again)
+        both = expected.keys() & of_holdout.keys()
+        _gather(of_curves, {name: expected[name] - of_holdout[name] for name in both})
     return {
         name: float(
             np.hypot(np.std(of_outcomes[name], ddof=1) * np.sqrt(m / n), np.std(found, ddof=1))
@@ -186,6 +196,13 @@ def _errors(
         for name, found in of_curves.items()
         if min(len(found), len(of_outcomes.get(name, ()))) > RESAMPLES // 2
     }
+
+
+def _expected(predictions: Predictions, curve: Callable[[Floats], Floats]) -> dict[str, float]:
+    """Return the metrics that a calibration lets expect of a model's answers."""
+    probabilities = predictions.outputs["probabilities"]
+    _, _, said = label_positions(predictions.outputs["prediction"], predictions)
+    return expected_figures(probabilities, said, curve(probabilities))
 
 
 def _refitted(holdout: HoldOut, random: np.random.Generator) -> Callable[[Floats], Floats] | None:
