@@ -63,7 +63,7 @@ th, td {{ padding: .4rem .7rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }}
 tbody tr:last-child > * {{ border-bottom: 0; }}
 thead th {{ color: var(--soft); font-weight: 600; background: var(--box); white-space: nowrap; }}
-tbody th {{ font-weight: 600; overflow-wrap: anywhere; min-width: 7rem; max-width: 16rem; }}
+tbody th {{ font-weight: 600; overflow-wrap: break-word; min-width: 8.5rem; max-width: 16rem; }}
 td.number, th.number {{ text-align: right; white-space: nowrap; }}
 td.why {{ min-width: 14rem; max-width: 26rem; overflow-wrap: anywhere; }}
 td.others {{ min-width: 13rem; color: var(--soft); }}
