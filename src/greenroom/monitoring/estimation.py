@@ -135,16 +135,13 @@ def estimate_performance(
     _, _, said = label_positions(predictions.outputs["prediction"], predictions)
     curve = fit_probabilities(y, holdout.predictions)
     calibrated = curve(probabilities)
-    of_holdout = _expected(holdout.predictions, curve)
+    off = {
+        name: value - trained[name]
+        for name, value in _expected(holdout.predictions, curve).items()
+        if name in trained
+    }
     errors = _errors(holdout, probabilities, said, calibrated, seed)
-    figures = {}
-    for name, value in expected_figures(probabilities, said, calibrated).items():
-        top = np.inf if name == "log_loss" else 1.0
-        bias = of_holdout[name] - trained[name] if name in trained and name in of_holdout else 0.0
-        figures[name] = min(max(0.0, value - bias), top)
-        if name in errors:
-            figures[f"{name}_low"] = max(0.0, figures[name] - Z * errors[name])
-            figures[f"{name}_high"] = min(top, figures[name] + Z * errors[name])
+    figures = _corrected(expected_figures(probabilities, said, calibrated), off, errors)
     names = frozenset(metric.name for metric in CLASSIFICATION_METRICS)
     enough = total >= bounds.minimum_rows
     metrics = compare_metrics(
@@ -196,6 +193,20 @@ def _errors(
         for name, found in of_curves.items()
         if min(len(found), len(of_outcomes.get(name, ()))) > RESAMPLES // 2
     }
+
+
+def _corrected(
+    figures: Mapping[str, float], off: Mapping[str, float], errors: Mapping[str, float]
+) -> dict[str, float]:
+    """Take off what figures are known to be off by, and put the ends of their intervals beside."""
+    found = {}
+    for name, value in figures.items():
+        top = np.inf if name == "log_loss" else 1.0
+        found[name] = min(max(0.0, value - off.get(name, 0.0)), top)
+        if name in errors:
+            found[f"{name}_low"] = max(0.0, found[name] - Z * errors[name])
+            found[f"{name}_high"] = min(top, found[name] + Z * errors[name])
+    return found
 
 
 def _expected(predictions: Predictions, curve: Callable[[Floats], Floats]) -> dict[str, float]:

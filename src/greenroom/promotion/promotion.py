@@ -150,21 +150,20 @@ def promote(
     if before == (chosen.version,):
         write_mirror(registry, name, selector, chosen.version)
         return Promotion(name, chosen.version, present, selector, changed=False)
-    judgement, content_hash = None, chosen.tags.get(CONTENT_HASH_TAG, "")
-    if gate is not None:
-        on_progress(f"judging version {chosen.version} by {gate.metric}", None)
-        judgement, content_hash = _judge(registry, chosen, selector, gate, task, evidence)
     made = Record(
         action="promotion",
         who=who,
         from_version=present,
         to_version=chosen.version,
         selector=str(selector),
-        content_hash=content_hash,
+        content_hash=chosen.tags.get(CONTENT_HASH_TAG, ""),
         outside_gate=gate is None,
     )
-    if judgement is not None:
-        made = with_judgement(made, judgement)
+    judgement = None
+    if gate is not None:
+        on_progress(f"judging version {chosen.version} by {gate.metric}", None)
+        judgement, content_hash = _judge(registry, chosen, selector, gate, task, evidence)
+        made = with_judgement(msgspec.structs.replace(made, content_hash=content_hash), judgement)
         if not judgement.decision.passed:
             _refuse(registry, name, made)
     on_progress(f"moving {selector} to version {chosen.version}", None)
