@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 
 import pyarrow.dataset as ds
 import pytest
@@ -113,3 +115,20 @@ def test_a_window_is_given_part_by_part_with_what_waits_and_each_row_once(tmp_pa
     assert sorted(chosen) == sorted([ids[1], ids[3]])
     with pytest.raises(LogError, match="no prediction of 'x'"):
         list(reader.batches("x", window, columns=["income"]))
+
+
+def test_a_process_that_ends_right_after_it_has_read_ends_well(tmp_path):
+    address = str(tmp_path / "log")
+    ship_all(spooled(tmp_path, *at_hours(new_prediction_ids(1), 0)), LogTables(address))
+    program = (
+        "import sys; from greenroom.log.log_tables import LogTables, table_dataset;"
+        "tables = LogTables(sys.argv[1]); table = tables.open(tables.predictions('m')[0]);"
+        "print(table_dataset(table).to_table(columns=['prediction_id']).num_rows, flush=True)"
+    )
+    # Several at once: whether a thread of Arrow's is in the way at the end is a matter of luck.
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, address], stdout=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    said = [(process.communicate(timeout=60)[0], process.returncode) for process in started]
+    assert said == [(b"1\n", 0)] * 6

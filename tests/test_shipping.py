@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from greenroom.errors import LogUnavailable
+from greenroom.log.log_reading import PredictionLogReader
 from greenroom.log.log_records import (
     Answers,
     Observation,
@@ -321,3 +322,12 @@ def test_names_that_a_table_does_not_take_are_changed_without_a_clash():
     assert len({name.lower() for name in names.values()}) == 5
     assert names["a b"] == "a_b"
     assert names["day"] == "input_day"
+
+
+@pytest.mark.parametrize("name", ["risk model", "modèle", "100%~sure"])
+def test_whatever_a_model_is_called_its_predictions_are_found_under_its_name(tmp_path, name):
+    spool = spooled(tmp_path, (version(name=name), answers(request(ROW, new_prediction_ids(1)))))
+    ship_all(spool, LogTables(str(tmp_path / "log")))
+    tables = LogTables(str(tmp_path / "log"))
+    assert tables.models() == [name]
+    assert len(PredictionLogReader(tables).predictions(name)) == 1

@@ -19,7 +19,7 @@ import httpx
 
 import builders
 from app_versions import fitted
-from greenroom.log.log_tables import LogTables
+from greenroom.log.log_tables import LogTables, table_dataset
 from real_server import deployed, served
 from waiting import wait_for
 
@@ -38,8 +38,7 @@ def main() -> None:
         for _ in range(N_ROUNDS):
             reply = httpx.post(f"{url}/predict", json=[{"a": 1.0, "b": 2.0}] * N_ROWS).json()
             asked += [one["prediction_id"] for one in reply["predictions"]]
-            seen = len(shipped(uri))
-            wait_for(lambda seen=seen: len(shipped(uri)) > seen, "it is shipped", within_s=60)
+            wait_for(lambda ids=set(asked): ids <= set(shipped(uri)), "it is shipped", within_s=60)
             n_killed += kill_shipper() if n_killed < 2 else 0
         meanwhile = shipped(uri)
     said = {"asked": asked, "meanwhile": meanwhile, "shipped": shipped(uri), "killed": n_killed}
@@ -49,7 +48,7 @@ def main() -> None:
 def shipped(uri: str) -> list[str]:
     tables = LogTables(uri)
     found = [
-        tables.open(one).to_pyarrow_table(columns=["prediction_id"])
+        table_dataset(tables.open(one)).to_table(columns=["prediction_id"])
         for one in tables.predictions("m")
     ]
     return [one for table in found for one in table["prediction_id"].to_pylist()]

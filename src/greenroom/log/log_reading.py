@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 from greenroom.errors import LogError
 from greenroom.log.log_records import Answers, Observations, Record, Version, read_record
 from greenroom.log.log_rows import FEEDBACK, observation_rows, prediction_rows
-from greenroom.log.log_tables import LogTables
+from greenroom.log.log_tables import LogTables, table_dataset
 from greenroom.log.segments import Head, Segment
 from greenroom.log.spool import Spool
 
@@ -144,7 +144,7 @@ class PredictionLogReader:
             fresh = ~ds.field("prediction_id").isin(pa.array(sorted(seen)))
             condition = fresh if condition is None else condition & fresh
         for uri in uris:
-            dataset = self._tables.open(uri).to_pyarrow_dataset()
+            dataset = table_dataset(self._tables.open(uri))
             known = [column for column in columns if column in dataset.schema.names]
             for batch in dataset.to_batches(columns=known, filter=condition):
                 yield pa.Table.from_batches([batch])
@@ -219,7 +219,7 @@ class PredictionLogReader:
     def _read(
         self, uri: str, condition: ds.Expression | None, columns: Sequence[str] | None
     ) -> pa.Table:
-        dataset = self._tables.open(uri).to_pyarrow_dataset()
+        dataset = table_dataset(self._tables.open(uri))
         known = None if columns is None else [c for c in columns if c in dataset.schema.names]
         return dataset.to_table(columns=known, filter=condition)
 

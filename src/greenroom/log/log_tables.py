@@ -16,15 +16,19 @@ Turning records into rows is :mod:`greenroom.log.log_rows`' business.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import (
     ColumnProperties,
     CommitProperties,
@@ -34,10 +38,20 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake.exceptions import DeltaError
+from pyarrow import fs
 
 from greenroom.errors import LogUnavailable
 
-__all__ = ["CONFIGURATION", "LogTables", "Writer", "first_line", "fits", "table_schema", "writing"]
+__all__ = [
+    "CONFIGURATION",
+    "LogTables",
+    "Writer",
+    "first_line",
+    "fits",
+    "table_dataset",
+    "table_schema",
+    "writing",
+]
 
 FORMAT: Final = 1
 _PREDICTIONS: Final = "predictions"
@@ -62,7 +76,7 @@ class LogTables:
 
     def predictions(self, model: str) -> list[str]:
         """Return the addresses of a model's tables, the oldest first."""
-        return self._generations(quote(model, safe=""), _PREDICTIONS)
+        return self._generations(_folder_name(model), _PREDICTIONS)
 
     def feedback(self) -> list[str]:
         """Return the addresses of the tables of feedback, the oldest first."""
@@ -70,7 +84,7 @@ class LogTables:
 
     def all(self) -> list[str]:
         """Return the addresses of all tables; in a store that is no folder, of those known here."""
-        names = [quote(model, safe="") for model in self.models()]
+        names = [_folder_name(model) for model in self.models()]
         return [
             *(uri for name in names for uri in self._generations(name, _PREDICTIONS)),
             *self.feedback(),
@@ -85,7 +99,7 @@ class LogTables:
                 for path in self.folder.iterdir()
                 if (path / f"{_PREDICTIONS}-0001").is_dir()
             }
-        return sorted(unquote(name) for name in found)
+        return sorted(unquote(name.replace("~", "%")) for name in found)
 
     @contextmanager
     def changing(self, *, wait: bool = False) -> Iterator[bool]:
@@ -110,7 +124,7 @@ class LogTables:
 
     def write_predictions(self, model: str, rows: pa.Table, transaction: Transaction) -> bool:
         """Write rows into a model's table, unless the transaction has been; return whether."""
-        return self._write(quote(model, safe=""), _PREDICTIONS, rows, transaction)
+        return self._write(_folder_name(model), _PREDICTIONS, rows, transaction)
 
     def write_feedback(self, rows: pa.Table, transaction: Transaction) -> bool:
         """Write rows of feedback, unless the transaction has been; return whether."""
@@ -198,6 +212,9 @@ CONFIGURATION: Final = {
 _SOUGHT: Final = frozenset({"prediction_id", "answered_at", "received_at", "request_key"})
 _NEVER_REPEATED: Final = frozenset({"prediction_id", "request_key", "request_body"})
 
+_LETTING_GO_S: Final = 0.1
+"""How long a process that has read from a store waits for Arrow's threads at its end."""
+
 _DESCRIPTION: Final = "A log of predictions, written by Greenroom; format "
 
 
@@ -245,9 +262,46 @@ def writing(schema: pa.Schema) -> WriterProperties:
     )
 
 
+def _folder_name(model: str) -> str:
+    """Return a registered name as a folder's: any may be one, also with blanks.
+
+    Escaped as in an address, with ``~`` for ``%``, which deltalake takes for an escape of its own.
+    """
+    return quote(model, safe="").replace("~", "%7E").replace("%", "~")
+
+
 def table_schema(table: DeltaTable) -> pa.Schema:
     """Return the columns of a table."""
     return pa.schema(table.schema().to_arrow())
+
+
+def table_dataset(table: DeltaTable, reading: ds.ParquetReadOptions | None = None) -> ds.Dataset:
+    """Return a table as something that is read file by file.
+
+    A folder's files are opened by Arrow itself. Those of a store are opened by the library's Python
+    objects, which Arrow's threads let go of some time after the last row was given; a thread that
+    asks for the interpreter while that ends takes the process down with it ("terminate called
+    without an active exception", https://github.com/apache/arrow/issues/34314). So there a process
+    waits for them at its end.
+
+    Parameters
+    ----------
+    table : deltalake.DeltaTable
+    reading : pyarrow.dataset.ParquetReadOptions, optional
+        How columns are read.
+    """
+    own: fs.FileSystem | None = None
+    if table.table_uri.startswith("file:"):
+        system, path = fs.FileSystem.from_uri(table.table_uri)
+        own = fs.SubTreeFileSystem(path, system)
+    else:
+        _let_go_at_exit()
+    return table.to_pyarrow_dataset(filesystem=own, parquet_read_options=reading)
+
+
+@cache
+def _let_go_at_exit() -> None:
+    atexit.register(time.sleep, _LETTING_GO_S)
 
 
 def fits(new: pa.Schema, known: pa.Schema) -> bool:

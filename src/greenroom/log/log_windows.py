@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from greenroom.log.log_reading import Window, waiting_predictions
-from greenroom.log.log_tables import LogTables, Writer, fits, table_schema
+from greenroom.log.log_tables import LogTables, Writer, fits, table_dataset, table_schema
 from greenroom.log.segments import Head
 from greenroom.log.spool import Spool
 
@@ -152,12 +152,9 @@ def _scan(
 ) -> Iterator[pa.RecordBatch]:
     schema = table_schema(table)
     recurring = {name for name in texts if name in schema.names}
-    dataset = table.to_pyarrow_dataset(
-        parquet_read_options=ds.ParquetReadOptions(
-            dictionary_columns={one for one in recurring if schema.field(one).type == pa.string()}
-        )
-    )
-    scanner = dataset.scanner(
+    dictionaries = {one for one in recurring if schema.field(one).type == pa.string()}
+    reading = ds.ParquetReadOptions(dictionary_columns=dictionaries)
+    scanner = table_dataset(table, reading).scanner(
         columns=[name for name in needed if name in schema.names],
         filter=window.filter(),
         batch_size=BATCH_ROWS,
