@@ -317,6 +317,7 @@ def fake_server(tmp_path):
         assert server.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_restart_puts_new_workers_in_place_of_all_and_says_so(call, fake_server):
     port, workers = fake_server
 

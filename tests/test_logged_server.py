@@ -19,6 +19,8 @@ from greenroom.settings import ModelSettings
 from real_server import deployed, served
 from waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def shipped(home: Path, model: str = "m") -> list[dict]:
     found = LogTables(str(home / "log")).predictions(model)

@@ -25,6 +25,8 @@ from greenroom.versions.version_files import directory_digest
 from real_server import deployed, following, served
 from test_following import FakeRegistry
 
+pytestmark = pytest.mark.slow
+
 N_CALLERS = 64
 
 

@@ -68,6 +68,7 @@ def test_a_new_app_can_be_made_beside_others_and_read_by_others(tmp_path):
     assert first.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_new_app_pass_and_warn_of_nothing(made):
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"],
@@ -93,6 +94,7 @@ def test_a_new_app_is_as_well_kept_as_greenroom_itself(made):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_new_app_trains_passes_its_gate_and_answers_what_its_readme_sends(
     made, mlflow_server, tmp_path
 ):

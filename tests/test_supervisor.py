@@ -27,6 +27,8 @@ from greenroom.supervision.chronicle import Chronicle
 from greenroom.supervision.supervisor import Supervisor
 from greenroom.vitals import watch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def follower(tmp_path: Path) -> FakeFollower:

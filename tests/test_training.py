@@ -102,6 +102,7 @@ def test_a_training_keeps_its_version_in_the_fallback_file_too(trained, registry
     assert load_runtime(tmp_path).kind == "compiled"
 
 
+@pytest.mark.slow
 def test_a_fallback_file_that_cannot_be_written_leaves_the_version_registered(registry, tmp_path):
     folder = write_app(tmp_path / "app", "unwritable-sample")
     keep_fallback(folder, "unwritable-sample")
@@ -263,6 +264,7 @@ def test_with_latest_a_refused_candidate_is_not_registered(registry, tmp_path):
     assert [one.action for one in history(registry, "latest-sample")] == ["refusal"]
 
 
+@pytest.mark.slow
 def test_the_same_data_code_and_seed_are_not_trained_again_when_the_app_says_so(registry, tmp_path):
     folder = write_app(tmp_path / "app", "unchanged-sample", retrain="when changed")
     keep_fallback(folder, "unchanged-sample")

@@ -109,6 +109,7 @@ app = App(
 """
 
 
+@pytest.mark.slow
 def test_real_workers_serve_an_app_swap_its_versions_and_refuse_a_broken_one(
     tmp_path: Path,
 ) -> None:
@@ -146,6 +147,7 @@ def test_real_workers_serve_an_app_swap_its_versions_and_refuse_a_broken_one(
     asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
+@pytest.mark.slow
 def test_a_revoked_token_is_refused_by_every_worker_within_5_s(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP_FILE)
     follower = FakeFollower(tmp_path)
@@ -185,6 +187,7 @@ def test_a_revoked_token_is_refused_by_every_worker_within_5_s(tmp_path: Path) -
     asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
+@pytest.mark.slow
 def test_https_is_served_with_the_given_certificate_and_with_the_renewed_one(
     tmp_path: Path,
 ) -> None:

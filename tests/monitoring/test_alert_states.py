@@ -30,7 +30,8 @@ def course(looks, *, repeat_s=0.0, restarts=()):
 
 steps = st.lists(
     st.tuples(
-        st.floats(0.1, 90.0),
+        # Eighths of a second, so that sums and differences of times are exact.
+        st.integers(1, 720).map(lambda eighths: eighths / 8),
         st.sets(st.sampled_from(["A", "B"])),
         st.sets(st.sampled_from(["A", "B"])),
     ),
