@@ -115,11 +115,11 @@ def test_a_receiver_that_is_slow_is_given_up_and_one_that_is_away_is_waited_for(
     sender, receiver, monkeypatch
 ):
     monkeypatch.setattr(delivery, "TIMEOUT_S", 0.1)
-    receiver.pause_s = 0.3
+    receiver.pause_s = 1.5
     sender.fire("A")
     began = time.monotonic()
     sender.round()
-    assert time.monotonic() - began < 0.29
+    assert time.monotonic() - began < 1.4
     assert "was not reached" in sender.book.record.problem
     receiver.pause_s = 0.0
     receiver.stop()
