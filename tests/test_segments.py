@@ -45,6 +45,25 @@ def test_what_was_appended_is_read_back_while_it_is_open_and_when_it_is_sealed(
         assert Segment(found).sealed
 
 
+def test_how_many_it_holds_never_goes_back_for_who_looks_while_it_is_written(tmp_path):
+    path = tmp_path / "1.open"
+    program = (
+        "import sys, time; from pathlib import Path; from test_segments import written;"
+        "writer = written(Path(sys.argv[1]), [], size=50_000_000); until = time.monotonic() + 1.0;"
+        "print('ready', flush=True);"
+        "[writer.append(b'x', 1) for _ in iter(lambda: time.monotonic() < until, False)]"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent) as process:
+        assert process.stdout.readline() == b"ready\n"
+        seen = [0]
+        while process.poll() is None:
+            seen.append(Segment(path).n_rows)
+    assert process.returncode == 0
+    assert seen[-1] > 1_000
+    assert seen == sorted(seen)
+
+
 @settings(deadline=None)  # the disk's, which others use too
 @given(payloads=PAYLOADS, cut=st.integers(0, 5_000))
 def test_a_segment_that_was_cut_off_anywhere_holds_its_first_whole_frames(

@@ -42,6 +42,7 @@ _MAGIC: Final = b"GREENLOG"
 _HEAD: Final = struct.Struct("<8sII16sQQQ")
 _COUNTS: Final = struct.Struct("<QQ")
 _COUNTS_AT: Final = 64
+_COUNTS_END: Final = _COUNTS_AT + _COUNTS.size
 _FRAME: Final = struct.Struct("<II")
 HEAD_BYTES: Final = 128
 _ZEROS: Final = memoryview(bytes(2**16))
@@ -118,7 +119,9 @@ class SegmentWriter:
             path.unlink(missing_ok=True)
             raise
         self._write_head()
-        _COUNTS.pack_into(self._memory, _COUNTS_AT, 0, self._used)
+        # Others read them meanwhile: a cell is stored at once, where `struct` writes zeros first.
+        self._counts: Final = memoryview(self._memory)[_COUNTS_AT:_COUNTS_END].cast("Q")
+        self._counts[1] = self._used
 
     @property
     def n_bytes(self) -> int:
@@ -146,7 +149,8 @@ class SegmentWriter:
         _FRAME.pack_into(memory, at, n_payload, crc32(payload))
         self._used = end
         self.n_rows += n_rows
-        _COUNTS.pack_into(memory, _COUNTS_AT, self.n_rows, end)
+        counts = self._counts
+        counts[1], counts[0] = end, self.n_rows
         return True
 
     def sync(self) -> None:
@@ -155,6 +159,7 @@ class SegmentWriter:
 
     def seal(self) -> Path:
         """End the segment and return where it is from now on; an empty one is removed."""
+        self._counts.release()
         self._memory.close()
         if self._used == HEAD_BYTES:
             os.close(self.fd)
