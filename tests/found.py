@@ -43,7 +43,9 @@ FINDINGS = Findings(
         concept_drifted=False,
     ),
     estimate=LivePerformance(
-        estimated=True, n_scored=200, metrics=(MetricFinding(name="accuracy", value=0.9),)
+        estimated=True,
+        n_scored=200,
+        metrics=(MetricFinding(name="accuracy", value=0.9, worse=False),),
     ),
 )
 SLOW = Alert(

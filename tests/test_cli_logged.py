@@ -83,7 +83,7 @@ def test_a_window_and_columns_are_chosen(home, capsysbinary):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("log", "x"), "the log has no prediction of 'x'"),
+        (("log", "x"), "has no prediction of 'x'"),
         (("log", "m", "--since", "soon"), "'soon' is no time; write 90s, 30m, 1h"),
         (("log", "m", "--out", "found.txt"), "add --csv, --parquet or --json"),
         (("log", "m", "--columns", "nobody"), "have no column 'nobody'"),

@@ -89,7 +89,7 @@ def test_feedback_that_is_shipped_between_the_two_looks_is_given_once(tmp_path):
 
 
 def test_a_model_of_which_nothing_is_logged_is_named(tmp_path):
-    with pytest.raises(LogError, match="the log has no prediction of 'x'"):
+    with pytest.raises(LogError, match="has no prediction of 'x'"):
         PredictionLogReader(LogTables(str(tmp_path / "log"))).predictions("x")
 
 

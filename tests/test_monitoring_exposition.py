@@ -78,6 +78,16 @@ def test_live_metrics_are_shown_apart_by_what_they_are_known_from(supervisor):
     assert value("live_scored_predictions", **OF, basis="estimated") == 200
 
 
+def test_of_figures_that_cannot_be_judged_it_is_not_shown_that_they_are_well(supervisor):
+    (metric,) = FINDINGS.performance.metrics
+    unjudged = msgspec.structs.replace(metric, worse=None)
+    observed = msgspec.structs.replace(FINDINGS.performance, metrics=(unjudged,))
+    findings = msgspec.structs.replace(FINDINGS, performance=observed)
+    value = shown(supervisor, MonitoringExposition(lambda: (findings,)))
+    assert value("live_metric", **OF, basis="observed", metric="roc_auc") == 0.7
+    assert value("performance_degraded", **OF, basis="observed") is None
+
+
 def test_what_fires_and_what_waits_is_shown(supervisor):
     over = msgspec.structs.replace(SLOW, name="GreenroomErrorRate", state="resolved")
     observed = msgspec.structs.replace(

@@ -97,7 +97,8 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 class MetricFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One metric in the window, with its 95 % interval, beside the training's figure.
 
-    ``worse`` says that it is, beyond what chance and the tolerance explain.
+    ``worse`` says whether it is, beyond what chance and the tolerance explain; None where that
+    cannot be judged: of too few rows, or with nothing to compare it with.
     """
 
     name: str
@@ -105,7 +106,7 @@ class MetricFinding(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     training: float | None = None
-    worse: bool = False
+    worse: bool | None = None
 
 
 class CalibrationCurve(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +149,11 @@ class LivePerformance(msgspec.Struct, frozen=True, kw_only=True):
     calibration: tuple[Calibration, ...] = ()
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> bool:
+        """Whether it can be said of any metric if it is worse than it was in training."""
+        return any(one.worse is not None for one in self.metrics)
 
     @property
     def degraded(self) -> bool:

@@ -56,7 +56,7 @@ def category(name: str) -> ColumnDrift:
     )
 
 
-def performance(value: float, *, worse: bool = False, estimated: bool = False, **more):
+def performance(value: float, *, worse: bool | None = False, estimated: bool = False, **more):
     metric = MetricFinding(
         name="roc_auc", value=value, low=value - 0.03, high=value + 0.03, training=0.86, worse=worse
     )

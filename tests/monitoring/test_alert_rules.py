@@ -9,6 +9,7 @@ from greenroom.findings import ColumnDrift, Drift, Findings, LivePerformance, Me
 from greenroom.instruments import LATENCY_BOUNDS
 from greenroom.monitoring import alert_rules as rules
 from greenroom.monitoring.alert_rules import Signals, conditions
+from greenroom.monitoring.alert_states import step
 from greenroom.monitoring.service_signals import ModelTraffic, Traffic
 from greenroom.settings import Settings
 
@@ -113,6 +114,25 @@ def test_drift_is_alerted_by_kind_naming_columns_and_version():
     assert "age: psi 0.4 is above 0.2" in one.description
     assert (one.n_times, one.evidence) == (2, "2026-11-21T12:00:00Z")
     assert found(findings=(drifted(),), settings={"alert_drift": False}) == {}
+
+
+def test_a_run_that_could_not_tell_neither_raises_an_alert_nor_ends_one():
+    unjudged = MetricFinding(name="roc_auc", value=0.1, training=0.85)
+    few = LivePerformance(estimated=False, n_scored=3, metrics=(unjudged,))
+    columns = [
+        tuple(msgspec.structs.replace(one, verdict="too few rows") for one in part)
+        for part in (drifted().drift.features, drifted().drift.predictions)
+    ]
+    drift = Drift(n_reference=100, n_current=3, features=columns[0], predictions=columns[1])
+    given = found(findings=(drifted(drift=drift, performance=few),))
+    assert {name: one.known for name, one in given.items()} == dict.fromkeys(
+        (rules.DATA_DRIFT, rules.PREDICTION_DRIFT, rules.PERFORMANCE, rules.CONCEPT_DRIFT), False
+    )
+    fired = found(findings=(drifted(),), settings={"alert_runs": 1})
+    alerts, _ = step((), fired.values(), 0.0)
+    assert {alert.state for alert in alerts} == {"firing"}
+    alerts, notices = step(alerts, given.values(), 1e6)
+    assert ({alert.state for alert in alerts}, notices) == ({"firing"}, ())
 
 
 def test_what_was_found_of_a_version_before_says_nothing_of_the_one_that_is_served():

@@ -54,10 +54,10 @@ def test_a_hold_out_that_says_little_makes_nothing_worse():
 
 def test_without_an_interval_on_both_sides_or_a_judgement_nothing_is_worse():
     live = figures(500, 1_000)
-    assert not compared(live, {"accuracy": 0.95}).worse
+    assert compared(live, {"accuracy": 0.95}).worse is None
     assert compared(live, {"accuracy": 0.95}).training == 0.95
-    assert not compared(live, {}).worse
-    assert not compared(live, figures(950, 1_000), frozenset()).worse
+    assert compared(live, {}).worse is None
+    assert compared(live, figures(950, 1_000), frozenset()).worse is None
 
 
 def test_an_error_is_worse_where_it_is_larger_and_words_say_by_how_much():
@@ -85,7 +85,7 @@ def test_a_figure_of_the_answers_alone_is_never_worse():
     (found,) = compare_metrics(
         ANOMALY_METRICS, live, trained, bounds=BOUNDS, judged=frozenset({"anomaly_rate"})
     )
-    assert (found.value, found.worse) == (1.0, False)
+    assert (found.value, found.worse) == (1.0, None)
 
 
 def test_rows_that_follow_each_other_alike_say_less():

@@ -50,6 +50,18 @@ def test_an_estimate_is_called_one_and_performance_stays_unknown():
     assert any("/feedback" in step for step in conclude(findings).steps)
 
 
+def test_figures_of_too_few_rows_are_not_called_as_good_as_in_training():
+    vague = performance(0.05, worse=None, estimated=True, notes=("an estimate", "too vague"))
+    few = performance(0.3, worse=None, notes=("too few to judge by",))
+    findings = found(number("age"), performance=few, estimate=vague)
+    said = answers(findings)
+    assert (said["performance"].state, said["estimated performance"].state) == ("unsaid",) * 2
+    assert said["performance"].text == "cannot be judged: too few to judge by"
+    assert said["estimated performance"].text == "cannot be judged: too vague"
+    drifted = found(performance=few)
+    assert not any("as good as in training" in step for step in conclude(drifted).steps)
+
+
 def test_of_too_few_rows_nothing_is_said_but_that_a_longer_window_has_more():
     few = ColumnDrift(
         column="a",

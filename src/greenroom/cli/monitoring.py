@@ -298,7 +298,7 @@ def _metrics(found: LivePerformance) -> list[list[str]]:
             if one.low is None or one.high is None
             else f"{figure(one.low)} to {figure(one.high)}",
             "-" if one.training is None else figure(one.training),
-            "worse" if one.worse else "",
+            "not judged" if one.worse is None else "worse" if one.worse else "",
         ]
         for one in found.metrics
     ]

@@ -184,13 +184,13 @@ def _performance(findings: tuple[Findings, ...]) -> Iterator[Metric]:
     )
     degraded = _gauge(
         "performance_degraded",
-        "Whether any metric is worse than in training, beyond chance: 1, or 0.",
+        "Whether any metric that can be judged is worse than in training, beyond chance: 1, or 0.",
         (*_VERSION, "basis"),
     )
     for found, basis, one in _live(findings):
         about = [found.model, found.version, basis]
         scored.add_metric(about, one.n_scored)
-        if one.metrics:
+        if one.judged:
             degraded.add_metric(about, float(one.degraded))
         for metric in one.metrics:
             for field, family in families.items():

@@ -238,8 +238,8 @@ class PredictionLogReader:
         uris = self._tables.predictions(model)
         if not uris and not waiting:
             raise LogError(
-                f"the log has no prediction of {model!r}",
-                advice="`greenroom status` shows what is served and logged",
+                f"the log in {self._tables.uri} has no prediction of {model!r}",
+                advice="the server of an app logs in the app's folder: name the app, or go there",
             )
         return waiting, uris
 

@@ -173,14 +173,15 @@ def _findings(found: Findings, thresholds: MonitoringSettings) -> Iterator[Condi
     of = f"{found.model} version {found.version}"
     if thresholds.alert_drift and found.drift is not None:
         drift = found.drift
-        if drift.data_drifted:
-            names = _drifted(drift.features)
-            text = f"the data that {of} is asked have drifted: {names}"
-            yield _found(DATA_DRIFT, found, thresholds, text, _reasons(drift.features))
-        if drift.predictions_drifted:
-            names = _drifted(drift.predictions)
-            text = f"the answers of {of} have drifted: {names}"
-            yield _found(PREDICTION_DRIFT, found, thresholds, text, _reasons(drift.predictions))
+        for name, columns, subject in (
+            (DATA_DRIFT, drift.features, f"the data that {of} is asked"),
+            (PREDICTION_DRIFT, drift.predictions, f"the answers of {of}"),
+        ):
+            if drifted := _drifted(columns):
+                text = f"{subject} have drifted: {drifted}"
+                yield _found(name, found, thresholds, text, _reasons(columns))
+            elif not any(one.verdict == "stable" for one in columns):
+                yield _untold(name, found)
     if thresholds.alert_performance:
         for one in (found.performance, found.estimate):
             if one is not None:
@@ -201,7 +202,11 @@ def _performance(
         )
         text = f"{of} answers worse than in training ({basis}): {worse}"
         yield _found(PERFORMANCE, found, thresholds, text, reasons, basis=basis)
-    if one.concept_drifted:
+    elif not one.judged:
+        yield _untold(PERFORMANCE, found, basis=basis)
+    if one.concept_drifted is None:
+        yield _untold(CONCEPT_DRIFT, found, basis=basis)
+    elif one.concept_drifted:
         text = f"what {of} is asked is answered worse than its data explain: the concept has moved"
         yield _found(CONCEPT_DRIFT, found, thresholds, text, reasons, basis=basis)
 
@@ -224,6 +229,12 @@ def _found(
         n_times=thresholds.alert_runs,
         evidence=found.at,
     )
+
+
+def _untold(name: str, found: Findings, **labels: str) -> Condition:
+    """Say that a run could not tell: of too few rows an alert is not over."""
+    of = {"model": found.model, "version": found.version, **labels}
+    return Condition(name, "warning", of, "", evidence=found.at, known=False)
 
 
 def _drifted(columns: tuple[ColumnDrift, ...]) -> str:

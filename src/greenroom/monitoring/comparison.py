@@ -101,7 +101,7 @@ def compare_metrics(
             low=live.get(f"{metric.name}_low"),
             high=live.get(f"{metric.name}_high"),
             training=trained.get(metric.name),
-            worse=metric.name in both and _worse(metric, live, trained, bounds, widened),
+            worse=_worse(metric, live, trained, bounds, widened) if metric.name in both else None,
         )
         for metric in shown
     )

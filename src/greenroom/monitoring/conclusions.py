@@ -116,11 +116,12 @@ def _performance(name: str, found: LivePerformance) -> Topic:
     rows = f"{found.n_scored:,} predictions"
     if found.estimated:
         rows = f"an estimate from the probabilities of {rows}"
+    if not found.judged and found.notes:
+        return Topic(name, "unsaid", f"cannot be judged: {found.notes[-1]}", found.estimated)
     verdict = f"{'' if worse else 'not '}worse than in training"
-    if all(metric.training is None for metric in found.metrics):
-        return Topic(
-            name, "unsaid", f"{text}; training has no such figure ({rows})", found.estimated
-        )
+    if not found.judged:
+        why = "training has no figure to judge it by"
+        return Topic(name, "unsaid", f"{text}; {why} ({rows})", found.estimated)
     state: State = "found" if worse else "nothing"
     return Topic(name, state, f"{verdict}: {text} ({rows})", found.estimated)
 
@@ -177,7 +178,7 @@ def _steps(findings: Findings) -> Iterator[str]:
             "Look at the columns that have moved first at their source: a changed unit, a default "
             "or a broken feed looks like drift, and no training mends it."
         )
-        if observed and not worse:
+        if performance is not None and performance.judged and not worse:
             yield "Answers are as good as in training, so nothing has to be done at once."
     elif drift is not None and drift.predictions_drifted:
         yield (

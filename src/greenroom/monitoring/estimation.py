@@ -151,14 +151,14 @@ def estimate_performance(
         bounds=bounds,
         judged=names if enough else frozenset(),
     )
-    few = () if enough else (f"{total} rows are too few to judge the estimate by",)
+    few = f"of {total} rows it is too vague to judge by ({bounds.minimum_rows} are needed)"
     return LivePerformance(
         estimated=True,
         n_scored=total,
         metrics=metrics,
         calibration=calibrations((y, holdout.predictions), None),
         reasons=worse_in_words(metrics),
-        notes=(_NOTE, *few),
+        notes=(_NOTE,) if enough else (_NOTE, few),
     )
 
 

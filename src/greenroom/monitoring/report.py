@@ -241,8 +241,8 @@ def _metric(metric: MetricFinding) -> str:
     if metric.low is not None and metric.high is not None:
         between = f"{figure(metric.low)} to {figure(metric.high)}"
     trained = "" if metric.training is None else figure(metric.training)
-    state: State = "found" if metric.worse else "unsaid" if metric.training is None else "nothing"
-    said = {"found": "worse", "nothing": "not worse", "unsaid": "not known"}[state]
+    state: State = "unsaid" if metric.worse is None else "found" if metric.worse else "nothing"
+    said = {"found": "worse", "nothing": "not worse", "unsaid": "not judged"}[state]
     values = (figure(metric.value), between, trained)
     cells = "".join(f'<td class="number">{_text(value)}</td>' for value in values)
     return f'<tr><th scope="row">{_text(metric.name)}</th><td>{_tag(state, said)}</td>{cells}</tr>'
