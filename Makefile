@@ -19,8 +19,8 @@ help: ## List the targets
 		{ echo "Greenroom needs Python 3.11 or later, and $(PYTHON) is older; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "making .venv from requirements.lock (once; about a minute)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: .venv/ready ## Make the environment, .venv
@@ -35,14 +35,14 @@ test: setup ## Run the tests (under six minutes)
 $(CLIENTS)/ready: tests/clients/requirements.lock
 	@echo "making $(CLIENTS) from $< (once; about a minute)"
 	@$(PYTHON) -m venv $(CLIENTS)
-	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(CLIENTS)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # Laid over .venv, as an image that asks for these extras has them.
 $(CLOUD)/ready: .venv/ready $(EXTRAS:%=deploy/extras/%.lock) tests/cloud/requirements.lock
 	@echo "installing DVC, Google's libraries and an emulator into $(CLOUD) (once; a minute)"
 	@rm -rf $(CLOUD)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
 		--target $(CLOUD) $(patsubst %,-r %,$(filter %.lock,$^))
 	@touch $@
 
