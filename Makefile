@@ -7,6 +7,9 @@ CLIENTS := tests/clients/.venv
 CLOUD := tests/cloud/.packages
 PROMTOOL := tests/prometheus/.bin
 EXTRAS := dvc dvc-gs gcs
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3
+INSTALL = { $(APT) update && $(APT) install -y --no-install-recommends $(1) >/dev/null; } || \
+	{ echo "install $(1) first: it could not be installed here"; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up test test-clients test-cloud test-browser test-prometheus dashboard test-compose test-faults test-slow lint check lock lock-image clean bench-serving bench-swaps bench-log bench-log-reading bench-monitoring
@@ -65,8 +68,7 @@ test-cloud: setup $(CLOUD)/ready ## Run what needs DVC, and gs:// against an emu
 
 test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
-		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } || \
-		{ echo "install Chromium first: it could not be installed here"; exit 1; }
+		$(call INSTALL,chromium)
 	$(BIN)/python -m pytest -m browser tests/test_docs_pages.py
 
 # Out of Debian's package, which is not installed: its service would begin to listen on 9090.
@@ -74,8 +76,8 @@ $(PROMTOOL)/promtool:
 	@mkdir -p $(PROMTOOL)
 	@command -v promtool >/dev/null && ln -sf "$$(command -v promtool)" $@ || \
 		{ echo "fetching promtool from Debian's package of Prometheus (once; half a minute)"; \
-		cd $(PROMTOOL) && { apt-get -qq download prometheus 2>/dev/null || \
-			{ apt-get -qq update && apt-get -qq download prometheus; }; } && \
+		cd $(PROMTOOL) && { $(APT) download prometheus 2>/dev/null || \
+			{ $(APT) update && $(APT) download prometheus; }; } && \
 		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && \
 		rm prometheus_*.deb; } || \
 		{ echo "install promtool (Prometheus) first: it could not be fetched here"; exit 1; }
@@ -91,8 +93,7 @@ test-compose: setup ## Bring up each app's containers (skipped where there is no
 	@[ ! -x ../shared/docker/engine ] || ../shared/docker/engine || \
 		echo "no Docker engine could be started here: the tests say that they are skipped"
 	@{ command -v curl && command -v jq; } >/dev/null || \
-		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends curl jq; } || \
-		{ echo "install curl and jq first: they could not be installed here"; exit 1; }
+		$(call INSTALL,curl jq)
 	$(BIN)/python -m pytest -m compose -rs tests/compose
 
 lint: setup ## Check style, types and the layers of imports
