@@ -90,7 +90,7 @@ dashboard: setup ## Write Grafana's dashboard anew
 
 # The verification script of an app's document calls curl and jq.
 test-compose: setup ## Bring up each app's containers (skipped where there is no Docker)
-	@[ ! -x ../shared/docker/engine ] || ../shared/docker/engine || \
+	@[ ! -x ../shared/docker/engine ] || ../shared/docker/engine || ../shared/docker/engine || \
 		echo "no Docker engine could be started here: the tests say that they are skipped"
 	@{ command -v curl && command -v jq; } >/dev/null || \
 		$(call INSTALL,curl jq)
