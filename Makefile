@@ -31,8 +31,10 @@ setup: .venv/ready ## Make the environment, .venv
 up: setup ## Run an app on this machine: make up [APP=credit_risk]
 	@exec $(BIN)/greenroom up apps/$(APP)
 
-test: setup ## Run the tests (under six minutes)
-	$(BIN)/python -m pytest
+TESTS ?=
+
+test: setup ## Run the tests (under six minutes): make test TESTS=tests/test_gate.py
+	$(BIN)/python -m pytest $(TESTS)
 
 # Their libraries do not install beside Greenroom's, so they have an environment of their own.
 $(CLIENTS)/ready: tests/clients/requirements.lock
@@ -50,7 +52,7 @@ $(CLOUD)/ready: .venv/ready $(EXTRAS:%=deploy/extras/%.lock) tests/cloud/require
 	@touch $@
 
 test-slow: setup ## Run the tests that take real processes through tens of seconds
-	$(BIN)/python -m pytest -m slow tests
+	$(BIN)/python -m pytest -m slow $(or $(TESTS),tests)
 
 FAULTS_SECONDS ?= 120
 FAULTS_SEED ?= 0
@@ -59,12 +61,12 @@ test-faults: setup ## Kill processes under load: FAULTS_SECONDS=120 FAULTS_SEED=
 	FAULTS_SECONDS=$(FAULTS_SECONDS) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/python -m pytest -m faults -rsP tests/faults
 
 test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
-	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
+	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini $(or $(TESTS),tests/clients)
 
 # The warnings of Google's libraries are not ours.
 test-cloud: setup $(CLOUD)/ready ## Run what needs DVC, and gs:// against an emulator
 	PYTHONPATH=$(CURDIR)/$(CLOUD) PATH=$(CURDIR)/$(CLOUD)/bin:$$PATH \
-		$(BIN)/python -m pytest -m cloud -W ignore tests/cloud
+		$(BIN)/python -m pytest -m cloud -W ignore $(or $(TESTS),tests/cloud)
 
 test-browser: setup ## Open the documentation pages in Chromium (installed where there is apt)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
@@ -83,7 +85,7 @@ $(PROMTOOL)/promtool:
 		{ echo "install promtool (Prometheus) first: it could not be fetched here"; exit 1; }
 
 test-prometheus: setup $(PROMTOOL)/promtool ## Check Prometheus' rules with promtool (fetched where there is apt)
-	PATH=$(CURDIR)/$(PROMTOOL):$$PATH $(BIN)/python -m pytest -m prometheus tests/prometheus
+	PATH=$(CURDIR)/$(PROMTOOL):$$PATH $(BIN)/python -m pytest -m prometheus $(or $(TESTS),tests/prometheus)
 
 dashboard: setup ## Write Grafana's dashboard anew
 	$(BIN)/python deploy/grafana/dashboard.py
@@ -94,7 +96,7 @@ test-compose: setup ## Bring up each app's containers (skipped where there is no
 		echo "no Docker engine could be started here: the tests say that they are skipped"
 	@{ command -v curl && command -v jq; } >/dev/null || \
 		$(call INSTALL,curl jq)
-	$(BIN)/python -m pytest -m compose -rs tests/compose
+	$(BIN)/python -m pytest -m compose -rs $(or $(TESTS),tests/compose)
 
 lint: setup ## Check style, types and the layers of imports
 	$(BIN)/ruff check .

@@ -78,7 +78,7 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait_for(self, script: str, within_s: float = 20) -> Any:
+    def wait_for(self, script: str, within_s: float = 60) -> Any:
         """Ask until the answer is true; return it."""
         deadline = time.monotonic() + within_s
         while not (answer := self.evaluate(script)):
@@ -128,7 +128,7 @@ class _Reader:
         self._descriptor = descriptor
         self._rest = b""
 
-    def message(self, within_s: float = 30) -> dict[str, Any]:
+    def message(self, within_s: float = 120) -> dict[str, Any]:
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._descriptor], [], [], within_s)
             assert ready, "the browser does not answer"

@@ -63,8 +63,18 @@ class Stack:
         return self.run(f"docker compose logs --no-log-prefix {service}")
 
     def kill(self, service: str) -> None:
-        """Kill a service's first process from outside, as the kernel would when memory is short."""
-        os.kill(self.container(service)["State"]["Pid"], signal.SIGKILL)
+        """Kill a service's first process from outside, as the kernel would when memory is short.
+
+        Returns when the engine knows it: until then it calls the service healthy.
+        """
+        pid = self.container(service)["State"]["Pid"]
+        assert pid > 0, f"{service} has ended already"
+        os.kill(pid, signal.SIGKILL)
+        wait_for(
+            lambda: self.container(service)["State"]["Pid"] != pid,
+            f"the engine notices the death of {service}",
+            within_s=ANSWERED_WITHIN_S,
+        )
 
     def wait_until_healthy(self, service: str) -> None:
         def healthy() -> bool:
