@@ -70,7 +70,7 @@ def test_csv_json_and_parquet_hold_the_same_predictions(home, capsysbinary, tmp_
     _, out, _ = call(capsysbinary, "log", "m", "--json", "--limit", "2")
     assert [json.loads(line)["customer"] for line in out.splitlines()] == ["ann", "bob"]
     status, _, err = call(capsysbinary, "log", "--out", "found.parquet")
-    assert (status, "3 predictions are in found.parquet" in err) == (0, True)
+    assert (status, "found.parquet has 3 predictions" in err) == (0, True)
     assert pq.read_table(tmp_path / "found.parquet")["prediction_id"].to_pylist() == ids
 
 
@@ -109,10 +109,10 @@ def test_forgetting_counts_deletes_and_records_without_the_value(home, capsysbin
     folder, _, tables = home
     words = ("forget", "m", "--where", "customer = 'bob' AND age > 30")
     status, out, _ = call(capsysbinary, *words, "--dry-run")
-    assert (status, out.startswith("m: 1 predictions would be deleted")) == (0, True)
+    assert (status, out.startswith("m: 1 prediction would be deleted")) == (0, True)
     assert not (folder / "forgotten.jsonl").exists()
     status, out, _ = call(capsysbinary, *words)
-    assert (status, out.startswith("m: 1 predictions deleted")) == (0, True)
+    assert (status, out.startswith("m: 1 prediction deleted")) == (0, True)
     assert sorted(one["customer"] for one in rows_of(tables)) == ["ann", "eve"]
     record = json.loads((folder / "forgotten.jsonl").read_text())
     assert (record["model"], record["condition"], record["n_rows"]) == (
@@ -135,7 +135,7 @@ def test_of_a_hashed_column_the_person_is_named_as_the_client_did(
         spooled(tmp_path, (of, answers(kept))), LogTables(str(tmp_path / ".greenroom" / "log"))
     )
     _, out, _ = call(capsysbinary, "forget", "m", "--subject", "customer=eve")
-    assert out.startswith("m: 1 predictions deleted")
+    assert out.startswith("m: 1 prediction deleted")
     record = (tmp_path / ".greenroom" / "forgotten.jsonl").read_text()
     assert '"customer = ?"' in record
     assert "eve" not in record
@@ -169,7 +169,7 @@ def test_forgetting_reaches_what_waits_for_mlflow_and_what_it_has(
         mlflow.read_only = mlflow.away = False
         status, out, _ = call(capsysbinary, *words)
         assert status == 0
-        assert "m in MLflow: 1 predictions in batches deleted" in out
+        assert "m in MLflow: 1 prediction in batches deleted" in out
         assert b"eve" not in b"".join(mlflow.files.values())
     records = (home / "forgotten.jsonl").read_text().splitlines()
     counted = [(one["n_rows"], one["n_for_mlflow"]) for one in map(json.loads, records)]

@@ -16,6 +16,7 @@ from greenroom.cli.logged import model_option, models_of, what_argument
 from greenroom.cli.terminal import note, say
 from greenroom.errors import LogError, LogUnavailable, RegistryError
 from greenroom.settings import Settings
+from greenroom.wording import counted
 
 if TYPE_CHECKING:
     from greenroom.log.forgetting import Forgotten, Sought
@@ -134,21 +135,24 @@ def _forget_for_mlflow(
 
 def _say(name: str, forgotten: Forgotten, *, dry_run: bool) -> None:
     say(
-        f"{name}: {forgotten.n_rows} predictions {_verb(dry_run)}, {forgotten.n_observations} "
-        f"rows of feedback, the bodies of {forgotten.n_bodies} requests with other rows"
+        f"{name}: {counted(forgotten.n_rows, 'prediction')} {_verb(dry_run)}, "
+        f"{counted(forgotten.n_observations, 'row')} of feedback, "
+        f"the bodies of {counted(forgotten.n_bodies, 'request')} with other rows"
     )
 
 
 def _say_there(name: str, n_waiting: int, there: InMlflow, *, dry_run: bool) -> None:
-    counted: Iterator[str] = (
+    waiting, batched = counted(n_waiting, "prediction"), counted(there.n_rows, "prediction")
+    verb = "waits" if n_waiting == 1 else "wait"
+    parts: Iterator[str] = (
         text
         for number, text in (
-            (n_waiting, f"the inputs of {n_waiting} predictions that wait for it"),
-            (there.n_rows, f"{there.n_rows} predictions in batches"),
+            (n_waiting, f"the inputs of {waiting} that {verb} for it"),
+            (there.n_rows, f"{batched} in batches"),
         )
         if number
     )
-    if told := ", ".join(counted):
+    if told := ", ".join(parts):
         say(f"{name} in MLflow: {told} {_verb(dry_run)}")
 
 

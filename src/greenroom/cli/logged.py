@@ -19,6 +19,7 @@ from greenroom.cli.context import (
 from greenroom.cli.terminal import note, say, table
 from greenroom.errors import AppError, LogError, SettingsError
 from greenroom.settings import Settings
+from greenroom.wording import counted
 
 if TYPE_CHECKING:
     from greenroom.log.log_export import Form
@@ -143,7 +144,10 @@ def _print(name: str, rows: Any, wanted: Sequence[str] | None) -> None:
     shown = list(wanted) if wanted else brief_columns(rows)
     values = rows.select(shown).to_pylist()
     table(name, shown, [[cell(row[column]) for column in shown] for row in values])
-    say(f"{rows.num_rows} predictions; --columns shows others, --csv and --parquet have them all")
+    say(
+        f"{counted(rows.num_rows, 'prediction')}; --columns shows others, "
+        "--csv and --parquet have them all"
+    )
 
 
 def _write(rows: Any, form: Form, out: Path | None) -> None:
@@ -164,4 +168,4 @@ def _write(rows: Any, form: Form, out: Path | None) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise LogError(f"{out} cannot be written: {error.strerror}") from error
-    note(f"{rows.num_rows} predictions are in {out}")
+    note(f"{out} has {counted(rows.num_rows, 'prediction')}")

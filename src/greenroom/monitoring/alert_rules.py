@@ -15,6 +15,7 @@ from greenroom.findings import ColumnDrift, Findings, LivePerformance
 from greenroom.monitoring.alert_states import Condition
 from greenroom.monitoring.service_signals import ModelTraffic, Traffic, share_above
 from greenroom.monitoring_settings import MonitoringSettings
+from greenroom.wording import counted
 
 __all__ = [
     "CONCEPT_DRIFT",
@@ -163,7 +164,7 @@ def _server(signals: Signals, thresholds: MonitoringSettings) -> Iterator[Condit
             UNLOGGED,
             "critical",
             {},
-            f"the log had no room for {signals.traffic.n_unlogged} predictions within "
+            f"the log had no room for {counted(signals.traffic.n_unlogged, 'prediction')} within "
             f"{_duration(thresholds.alert_window_s)}",
             "they were refused, or answered without a record, as log_when_full says",
         )
@@ -219,7 +220,7 @@ def _found(
     reasons: str,
     **labels: str,
 ) -> Condition:
-    seen = f"the monitoring run of {found.at}, of {found.n_rows} predictions"
+    seen = f"the monitoring run of {found.at}, of {counted(found.n_rows, 'prediction')}"
     return Condition(
         name,
         "warning",

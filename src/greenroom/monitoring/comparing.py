@@ -61,7 +61,7 @@ class Span:
 
     def __str__(self) -> str:
         if self.length is None:
-            return f"the last {self.n_rows:,} rows"
+            return "the last row" if self.n_rows == 1 else f"the last {self.n_rows:,} rows"
         hours, rest = divmod(self.length.total_seconds(), 3_600)
         return f"the last {hours:g} h" if not rest else f"the last {self.length}"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from greenroom.findings import ColumnDrift, Drift, Findings, LivePerformance, MetricFinding
+from greenroom.wording import counted
 
 __all__ = ["Conclusion", "State", "Topic", "conclude", "figure"]
 
@@ -94,7 +95,7 @@ def _topics(findings: Findings) -> Iterator[Topic]:
 def _compared(name: str, noun: str, columns: Sequence[ColumnDrift], drift: Drift) -> Topic:
     told = [one for one in columns if one.verdict in {"drift", "stable"}]
     moved = [one.column for one in told if one.verdict == "drift"]
-    rows = f"{drift.n_current:,} rows against {drift.n_reference:,} of the training"
+    rows = f"{counted(drift.n_current, 'row')} against {drift.n_reference:,} of the training"
     if not told:
         few = any(one.verdict == "too few rows" for one in columns)
         why = "too few rows to say" if few else f"no {noun} can be compared"
@@ -113,7 +114,7 @@ def _performance(name: str, found: LivePerformance) -> Topic:
     text = "; ".join(_metric(metric) for metric in told[:MOST_METRICS])
     if len(told) > MOST_METRICS:
         text += f"; and {len(told) - MOST_METRICS} more"
-    rows = f"{found.n_scored:,} predictions"
+    rows = counted(found.n_scored, "prediction")
     if found.estimated:
         rows = f"an estimate from the probabilities of {rows}"
     if not found.judged and found.notes:

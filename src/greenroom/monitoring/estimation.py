@@ -28,6 +28,7 @@ from greenroom.evaluation.scores import Floats
 from greenroom.findings import LivePerformance
 from greenroom.monitoring.calibration import calibrations, fit_probabilities
 from greenroom.monitoring.comparison import BOUNDS, Bounds, compare_metrics, worse_in_words
+from greenroom.wording import counted
 
 __all__ = ["estimate_performance", "expected_figures"]
 
@@ -151,7 +152,9 @@ def estimate_performance(
         bounds=bounds,
         judged=names if enough else frozenset(),
     )
-    few = f"of {total} rows it is too vague to judge by ({bounds.minimum_rows} are needed)"
+    few = (
+        f"of {counted(total, 'row')} it is too vague to judge by ({bounds.minimum_rows} are needed)"
+    )
     return LivePerformance(
         estimated=True,
         n_scored=total,

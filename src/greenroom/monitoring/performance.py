@@ -43,6 +43,7 @@ from greenroom.task import TASKS, Task
 from greenroom.tracing.lineage import Lineage
 from greenroom.tracing.outcomes import Feedback, Outcomes, join_feedback, task_of
 from greenroom.versions.manifest import HOLDOUT_FILE, Manifest
+from greenroom.wording import counted
 
 __all__ = ["Performance", "judge_performance", "observe_performance"]
 
@@ -254,7 +255,7 @@ def _judged(
     """Return which metrics the rows are enough for, and a note where that is not all."""
     names = frozenset(metric.name for metric in task.metrics)
     if len(truth) < bounds.minimum_rows:
-        few = f"of {len(truth)} rows the truth is known, too few to judge by"
+        few = f"of {counted(len(truth), 'row')} the truth is known, too few to judge by"
         return frozenset(), (f"{few} ({bounds.minimum_rows} are needed)",)
     if task.name not in _OF_CLASSES:
         return names, ()
@@ -263,7 +264,7 @@ def _judged(
         rarest = min(rarest, _rarest(task, holdout.y, holdout.predictions))
     if rarest >= bounds.minimum_of_class:
         return names, ()
-    few = f"some class has {rarest} rows whose truth is known"
+    few = f"some class has {counted(rarest, 'row')} whose truth is known"
     return names & ROW_MEANS, (f"{few}: figures of single classes are shown, not judged",)
 
 

@@ -19,6 +19,7 @@ from greenroom.monitoring.conclusions import Conclusion, State, conclude, figure
 from greenroom.monitoring.inlined import inline
 from greenroom.monitoring.page_style import STYLE
 from greenroom.monitoring.report_figures import Drawn
+from greenroom.wording import counted
 
 __all__ = ["Entry", "render"]
 
@@ -123,7 +124,7 @@ def _article(entry: Entry, number: int, numbers: Iterator[int], budget: int) -> 
 def _facts(findings: Findings) -> str:
     drift = findings.drift
     facts = [("app", findings.app)] if findings.app else []
-    facts += [("compared", f"{findings.n_rows:,} rows")]
+    facts += [("compared", counted(findings.n_rows, "row"))]
     if findings.source == "log":
         facts.append(("of", "the prediction log"))
     else:
@@ -132,7 +133,7 @@ def _facts(findings: Findings) -> str:
         since = _instant(findings.since) if findings.since else "the beginning"
         facts.append(("from", f"{since} to {_instant(findings.until or findings.at)}"))
     if drift is not None:
-        facts.append(("with", f"{drift.n_reference:,} rows of the training"))
+        facts.append(("with", f"{counted(drift.n_reference, 'row')} of the training"))
     facts.append(("looked at", _instant(findings.at)))
     rows = "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(said)}</dd></div>" for name, said in facts
@@ -231,7 +232,7 @@ def _performance(findings: Findings) -> Iterator[str]:
 def _metrics(found: LivePerformance, caption: str) -> Iterator[str]:
     if found.metrics:
         rows = [_metric(metric) for metric in found.metrics]
-        scored = f"{caption} ({found.n_scored:,} predictions)"
+        scored = f"{caption} ({counted(found.n_scored, 'prediction')})"
         yield _table(scored, ["Metric", "Verdict"], ["now", "95 %", "in training"], rows)
     yield from _list(found.notes)
 
