@@ -58,7 +58,7 @@ FAULTS_SECONDS ?= 120
 FAULTS_SEED ?= 0
 
 test-faults: setup ## Kill processes under load: FAULTS_SECONDS=120 FAULTS_SEED=(that of a run)
-	FAULTS_SECONDS=$(FAULTS_SECONDS) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/python -m pytest -m faults -rsP tests/faults
+	FAULTS_SECONDS=$(FAULTS_SECONDS) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/python -m pytest -m faults -rfEsP tests/faults
 
 test-clients: setup $(CLIENTS)/ready ## Run Triton's and KServe's clients against a served model
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini $(or $(TESTS),tests/clients)
@@ -96,7 +96,7 @@ test-compose: setup ## Bring up each app's containers (skipped where there is no
 		echo "no Docker engine could be started here: the tests say that they are skipped"
 	@{ command -v curl && command -v jq; } >/dev/null || \
 		$(call INSTALL,curl jq)
-	$(BIN)/python -m pytest -m compose -rs $(or $(TESTS),tests/compose)
+	$(BIN)/python -m pytest -m compose -rfEs $(or $(TESTS),tests/compose)
 
 lint: setup ## Check style, types and the layers of imports
 	$(BIN)/ruff check .
