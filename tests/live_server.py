@@ -48,7 +48,7 @@ def serving(app, **changes):
     server = DrainingServer(uvicorn.Config(app, http=Connection, **given))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    wait_for(lambda: server.started, "the server starts", within_s=10)
+    wait_for(lambda: server.started, "the server starts", within_s=30)
     try:
         yield server
     finally:

@@ -75,7 +75,9 @@ def test_errors_above_the_threshold_reach_the_webhook_and_so_does_that_they_are_
         wait_for(failing, "the webhook is told", within_s=30)
         assert told(receiver) == [("firing", "GreenroomErrorRate")]
         assert [post.status for post in receiver.posts] == [503, 200]
-        wait_for(lambda: httpx.get(f"{url}/health").json()["alerts"], "/health says it", within_s=5)
+        wait_for(
+            lambda: httpx.get(f"{url}/health").json()["alerts"], "/health says it", within_s=30
+        )
         health = httpx.get(f"{url}/health").json()
         assert health["status"] == "healthy", "predictions are answered"
         assert health["alerts"][0].startswith("GreenroomErrorRate (model m): ")
@@ -98,7 +100,9 @@ def test_errors_above_the_threshold_reach_the_webhook_and_so_does_that_they_are_
 
         wait_for(well, "the webhook is told that it is over", within_s=30)
         assert told(receiver)[1] == ("resolved", "GreenroomErrorRate")
-        wait_for(lambda: not httpx.get(f"{url}/health").json()["alerts"], "/health too", within_s=5)
+        wait_for(
+            lambda: not httpx.get(f"{url}/health").json()["alerts"], "/health too", within_s=30
+        )
     assert len({post.id for post in receiver.taken}) == 2
     receiver.stop()
 
@@ -116,7 +120,7 @@ def test_what_a_run_finds_of_the_served_version_is_alerted_and_taken_up_by_the_n
     events: list[str] = []
     with served(deployed(version), home=home, log=True, said=events, **settings) as url:
         write_findings(findings_file(home), (found,))
-        wait_for(lambda: len(receiver.taken) == 1, "drift is told", within_s=10)
+        wait_for(lambda: len(receiver.taken) == 1, "drift is told", within_s=30)
         of = {"model": "m", "version": "1", "kind": "data"}
         metrics = httpx.get(f"{url}/metrics").text
         assert single(metrics, "greenroom_drift_detected", **of) == 1
@@ -128,6 +132,6 @@ def test_what_a_run_finds_of_the_served_version_is_alerted_and_taken_up_by_the_n
         time.sleep(0.5)
         assert len(receiver.taken) == 1, "it is not told again"
         findings_file(home).unlink()
-        wait_for(lambda: len(receiver.taken) == 2, "that it is over is told", within_s=10)
+        wait_for(lambda: len(receiver.taken) == 2, "that it is over is told", within_s=30)
     assert told(receiver)[1] == ("resolved", "GreenroomDataDrift")
     receiver.stop()

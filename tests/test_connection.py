@@ -181,7 +181,7 @@ def test_a_head_without_end_is_not_read_on(start):
                 sent += 65_536
         # What the system's own buffers hold was sent too, but never read.
         assert sent < 32 * 1024 * 1024
-        wait_for(lambda: not server.server_state.connections, "it ends", within_s=10)
+        wait_for(lambda: not server.server_state.connections, "it ends", within_s=30)
 
 
 def test_a_head_may_come_in_pieces_of_any_size():
@@ -242,7 +242,7 @@ def test_a_client_that_leaves_before_its_answer_disturbs_nobody():
         slow.allowed.set()
         assert other.reply()[0] == 200
         wait_for(
-            lambda: len(server.server_state.connections) == 1, "the connection ends", within_s=10
+            lambda: len(server.server_state.connections) == 1, "the connection ends", within_s=30
         )
 
 
@@ -315,14 +315,14 @@ def test_a_server_that_drains_answers_on_idle_connections_once_more_and_says_so(
         client.send(request_bytes)
         assert "connection" not in client.reply()[1]
         server.servers[0].get_loop().call_soon_threadsafe(server.drain)
-        wait_for(lambda: server.server_state.draining, "it drains", within_s=10)
+        wait_for(lambda: server.server_state.draining, "it drains", within_s=30)
         client.send(request_bytes)
         status, headers, _ = client.reply()
         assert (status, headers["connection"]) == (200, "close")
         assert client.closed()
         with pytest.raises(ConnectionRefusedError):
             Client(port)
-        wait_for(lambda: server.should_exit, "it ends", within_s=10)
+        wait_for(lambda: server.should_exit, "it ends", within_s=30)
 
 
 def test_a_request_in_flight_when_draining_begins_says_that_its_connection_closes():
@@ -332,7 +332,7 @@ def test_a_request_in_flight_when_draining_begins_says_that_its_connection_close
         client.send(post())
         assert slow.asked.wait(10)
         server.servers[0].get_loop().call_soon_threadsafe(server.drain)
-        wait_for(lambda: server.server_state.draining, "it drains", within_s=10)
+        wait_for(lambda: server.server_state.draining, "it drains", within_s=30)
         slow.allowed.set()
         status, headers, _ = client.reply()
         assert (status, headers["connection"]) == (200, "close")

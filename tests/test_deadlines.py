@@ -87,7 +87,7 @@ def test_a_body_that_does_not_come_is_408_and_the_end(path):
         assert (status, headers["connection"]) == (408, "close")
         assert "did not arrive within 0.4 s" in document["detail"]
         assert client.closed()
-        wait_for(lambda: not server.server_state.tasks, "nobody waits any more", within_s=10)
+        wait_for(lambda: not server.server_state.tasks, "nobody waits any more", within_s=30)
         assert seen.server._admission.in_flight[0] == 0
 
 

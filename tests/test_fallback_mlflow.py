@@ -136,7 +136,7 @@ def test_the_file_answers_while_mlflow_is_away_and_the_registry_when_it_is_there
         with asking(machine) as failed:
             with machine.mlflow():
                 wait_for(lambda: machine.source() is None, "the registry answers", within_s=20)
-                wait_for(lambda: machine.health()["status"] == "healthy", "healthy", within_s=10)
+                wait_for(lambda: machine.health()["status"] == "healthy", "healthy", within_s=30)
                 of_the_registry = machine.predict().json()
                 assert of_the_registry["model_stage"] == "Production"
                 assert of_the_registry["probability"] == of_the_file["probability"]

@@ -101,7 +101,7 @@ def test_every_answer_of_a_fallback_says_so_until_the_registry_is_back(registry,
         failed = _asking_all_the_time(url)
         registry.failure = None
         select(registry, 4, version)
-        wait_for(lambda: sources(url) == {None}, "the registry's version answers", within_s=10)
+        wait_for(lambda: sources(url) == {None}, "the registry's version answers", within_s=30)
         assert failed() == []
         assert {
             reply.json()["model_version"]
@@ -115,7 +115,7 @@ def test_every_answer_of_a_fallback_says_so_until_the_registry_is_back(registry,
             assert single(text, "greenroom_mlflow_connection_status") == 1
 
         registry.failure = DATABASE_AWAY
-        wait_for(lambda: health(url)["status"] == "degraded", "the page says so", within_s=10)
+        wait_for(lambda: health(url)["status"] == "degraded", "the page says so", within_s=30)
         assert sources(url) == {None}
         found = health(url)
         assert found["mlflow_connection"] == "healthy"
@@ -194,7 +194,7 @@ def test_the_file_answers_with_the_same_bits_as_its_version(registry, follower, 
         assert httpx.get(f"{url}/model/info").json()["runtime"] == "compiled"
         of_the_file = answers(url)
         registry.failure = None
-        wait_for(lambda: sources(url) == {None}, "the registry's version answers", within_s=10)
+        wait_for(lambda: sources(url) == {None}, "the registry's version answers", within_s=30)
         assert answers(url) == of_the_file
 
 

@@ -244,7 +244,7 @@ def test_a_server_that_starts_knows_which_trainings_were_cut_off(server, tmp_pat
     job_id = _orphaned(tmp_path)
     process = server.store.read(job_id).process
     os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: not lives(process), "the training is gone", within_s=10)
+    wait_for(lambda: not lives(process), "the training is gone", within_s=30)
 
     async def main():
         server.jobs.adopt()
@@ -352,6 +352,6 @@ def test_old_jobs_are_forgotten(server, monkeypatch):
             await server.jobs.ended(begun.id)
 
     run(main())
-    wait_for(lambda: len(list(server.store.recent())) <= 3, "old jobs are gone", within_s=5)
+    wait_for(lambda: len(list(server.store.recent())) <= 3, "old jobs are gone", within_s=30)
     server.store.forget_old()
     assert len(list(server.store.recent())) == 2

@@ -50,7 +50,9 @@ def test_what_is_asked_by_every_protocol_is_shipped_while_the_server_runs(
         assert httpx.post(f"{url}/predict", json={"a": "one"}).status_code == 422
         wait_for(lambda: len(shipped(home)) == 9, "all predictions are shipped", within_s=20)
         wait_for(
-            lambda: not Spool(home / "spool").balance().waiting, "the ledger is written", within_s=9
+            lambda: not Spool(home / "spool").balance().waiting,
+            "the ledger is written",
+            within_s=30,
         )
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("GREENROOM_HOME", str(home))

@@ -51,7 +51,7 @@ def test_what_comes_is_sent_in_a_thread_and_the_rest_at_the_end(tmp_path):
         one = sender(Outbox(spool), mlflow.uri)
         one.start()
         moved(tmp_path, predicted([0.1]))
-        wait_for(lambda: mlflow.n_batches == 1, "it is sent", within_s=10)
+        wait_for(lambda: mlflow.n_batches == 1, "it is sent", within_s=30)
         moved(tmp_path, predicted([0.2], at_us=NOON_US + MINUTE_US))
         one.stop(grace_s=10.0)
         assert [value for _, _, value in mlflow.points(RUN, "probability")] == [0.1, 0.2]
@@ -68,7 +68,7 @@ def test_an_mlflow_that_hangs_does_not_hold_up_the_end(tmp_path):
     with server(hang) as uri:
         one = sender(outbox, uri)
         one.start()
-        wait_for(lambda: bool(server.seen), "MLflow is asked", within_s=10)
+        wait_for(lambda: bool(server.seen), "MLflow is asked", within_s=30)
         began_s = time.monotonic()
         one.stop(grace_s=0.1)
         assert time.monotonic() - began_s < 2

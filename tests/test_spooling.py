@@ -148,7 +148,7 @@ def test_a_segment_is_sealed_when_it_has_been_open_for_long_enough(tmp_path):
     writer = spooler(spool, seal_s=0.05)
     append(writer, "quiet")
     (slot,) = spool.slots()
-    wait_for(lambda: any(one.sealed for one in slot.segments()), "it is sealed", within_s=10)
+    wait_for(lambda: any(one.sealed for one in slot.segments()), "it is sealed", within_s=30)
     append(writer, "next")
     writer.close()
     assert ids_in(spool) == ["quiet-0", "next-0"]
@@ -273,7 +273,7 @@ def test_a_spool_that_holds_as_much_as_it_may_refuses_and_goes_on_when_there_is_
             return False
         return True
 
-    wait_for(taken, "there is room again", within_s=10)
+    wait_for(taken, "there is room again", within_s=30)
     writer.close()
 
 
@@ -302,7 +302,7 @@ def test_as_much_of_a_segment_is_made_ready_as_the_one_before_lets_expect(
     writer = spooler(Spool(tmp_path / "spool"), fsync_s=fsync_s, segment_bytes=2**20)
     writer.append(b"x" * (60_000 - HEAD_BYTES - 8), 0, -1, lambda: b"")
     writer.seal()
-    wait_for(lambda: len(made) == 3, "the next segment is ready", within_s=5)
+    wait_for(lambda: len(made) == 3, "the next segment is ready", within_s=30)
     writer.close()
     assert made == expected
 

@@ -166,7 +166,7 @@ def _swap_under_load(site: Site) -> None:
         promoted = site.call("promote", site.name)
         done = time.monotonic()
         assert promoted.returncode == 0, promoted.stderr
-        wait_for(lambda: len(versions) == 2, "the new version is served", within_s=10)
+        wait_for(lambda: len(versions) == 2, "the new version is served", within_s=30)
     finally:
         stop.set()
         thread.join()
@@ -178,14 +178,14 @@ def _swap_under_load(site: Site) -> None:
 def _nothing_selected_is_said(site: Site) -> None:
     """Archive what is served, as a person does in MLflow's pages: nothing is served then."""
     _transition(site, "2", "Archived")
-    wait_for(lambda: site.predict().status_code == 503, "nothing is served", within_s=10)
+    wait_for(lambda: site.predict().status_code == 503, "nothing is served", within_s=30)
     refused = site.predict().json()
     assert "No model in Production stage" in refused["error"]["message"]
     assert "greenroom promote up-sample" in refused["error"]["advice"]
     assert site.get("/ready").status_code == 503
     assert site.get("/live").status_code == 200
     _transition(site, "2", "Production")
-    wait_for(lambda: site.predict().status_code == 200, "served again", within_s=10)
+    wait_for(lambda: site.predict().status_code == 200, "served again", within_s=30)
     history = site.call("history", site.name)
     assert history.returncode == 0
     assert "promotion" in history.stdout

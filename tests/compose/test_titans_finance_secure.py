@@ -123,7 +123,7 @@ def test_a_token_that_is_made_in_the_container_is_taken(secure):
         with _client(secure, made.strip()) as client:
             return client.post("/predict/category", json=BODY).status_code == 200
 
-    wait_for(answered, "the new token is taken", within_s=10.0)
+    wait_for(answered, "the new token is taken", within_s=30)
 
 
 def test_the_initializer_and_promotions_use_the_password(secure):
