@@ -206,6 +206,51 @@ def test_whoever_ships_can_seal_what_a_dead_writer_left_and_never_what_a_living_
     assert rows_in(slot.segments()[0]) == 1
 
 
+def left_open(spool):
+    """Leave a segment as a writer does that is killed after one prediction; return where it is."""
+    writer = spooler(spool)
+    append(writer, "left")
+    (slot,) = spool.slots()
+    path = next(one.path for one in slot.segments() if one.n_rows)
+    os.close(writer._slot_lock)  # as the system does when a process ends
+    return path
+
+
+def test_a_segment_whose_writer_was_killed_before_it_had_a_head_is_removed(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    path = left_open(spool)
+    unused = path.with_name("000000000099.open")
+    unused.write_bytes(bytes(8_192))
+    empty = path.with_name("000000000100.open")
+    empty.touch()
+    spool.seal_leftovers()
+    assert not unused.exists()
+    assert not empty.exists()
+    assert ids_in(spool) == ["left-0"]
+
+
+def test_an_open_segment_of_a_later_format_is_left_as_it_is(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    path = left_open(spool)
+    with path.open("r+b") as file:  # not cut: the writer has it mapped
+        file.seek(8)
+        file.write(b"\x09")
+    before = path.read_bytes()
+    spool.seal_leftovers()
+    assert path.read_bytes() == before
+
+
+def test_a_leftover_that_holds_what_is_no_record_is_kept_for_who_looks_at_it(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = spooler(spool)
+    writer.append(b"of a later kind", 2, -1, lambda: b"")
+    os.close(writer._slot_lock)
+    spool.seal_leftovers()
+    (slot,) = spool.slots()
+    assert [(one.sealed, one.n_rows) for one in slot.segments()] == [(True, 2)]
+    assert spool.balance() == Balance(2, 0, 2)
+
+
 def test_what_is_shipped_is_not_read_again_and_its_numbers_are_not_given_again(tmp_path):
     spool = Spool(tmp_path / "spool")
     writer = spooler(spool)

@@ -19,7 +19,7 @@ import pytest
 from callers import Callers
 from machine import Machine, machine
 
-from greenroom.log.segments import UNSEALED, Segment
+from greenroom.log.segments import UNSEALED, Segment, is_unused
 from greenroom.log.spool import Balance, Spool
 from waiting import wait_for
 
@@ -174,6 +174,8 @@ def _tear_last_frames(spool: Path) -> None:
     """Leave the first half of a frame behind the last whole one, as a power cut may."""
     torn = 0
     for path in spool.glob(f"*/*{UNSEALED}"):
+        if is_unused(path):  # killed just when it was made
+            continue
         end = Segment(path).end()
         with path.open("r+b") as file:
             file.seek(end)

@@ -30,6 +30,7 @@ __all__ = [
     "Head",
     "Segment",
     "SegmentWriter",
+    "is_unused",
     "replace_frames",
     "seal",
 ]
@@ -193,8 +194,7 @@ class Segment:
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
-        with path.open("rb") as file:
-            start = file.read(HEAD_BYTES)
+        start = _start(path)
         if len(start) < HEAD_BYTES or not start.startswith(_MAGIC):
             raise SpoolCorrupt(f"{path} is no segment of a log", advice="move it elsewhere")
         _, found, slot, spool, *numbers = _HEAD.unpack_from(start)
@@ -238,6 +238,11 @@ class Segment:
             if not n_payload or at > len(data) or crc32(view[start:at]) != checksum:
                 return
             yield start, at
+
+
+def is_unused(path: Path) -> bool:
+    """Return whether a segment was made, and its writer killed before it had a head."""
+    return not _start(path).startswith(_MAGIC)
 
 
 def seal(path: Path, n_rows: int) -> Path | None:
@@ -292,6 +297,11 @@ def replace_frames(path: Path, payloads: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
     fresh.rename(path)
     sync_folder(path.parent)
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def _sealed(path: Path) -> Path:

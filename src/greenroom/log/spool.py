@@ -30,7 +30,7 @@ import msgspec
 
 from greenroom.errors import SpoolCorrupt
 from greenroom.log.log_records import n_rows, read_record
-from greenroom.log.segments import SEALED, UNSEALED, Segment, seal, sync_folder
+from greenroom.log.segments import SEALED, UNSEALED, Segment, is_unused, seal, sync_folder
 
 __all__ = ["Balance", "Ledger", "Room", "Slot", "Spool", "rows_in"]
 
@@ -190,12 +190,12 @@ class Slot:
     def seal_leftovers(self) -> None:
         """Seal what a writer left open; its lock must be held."""
         for path in self._files():
-            if path.suffix == UNSEALED:
-                try:
-                    seal(path, rows_in(Segment(path)))
-                except SpoolCorrupt:
-                    # Made, and killed before its head was written: nobody has used it.
-                    path.unlink(missing_ok=True)
+            if path.suffix != UNSEALED:
+                continue
+            if is_unused(path):
+                path.unlink(missing_ok=True)
+            elif (segment := self._segment(path)) is not None:  # else a later Greenroom's
+                seal(path, _rows_left(segment))
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -341,6 +341,17 @@ class Spool:
 def rows_in(segment: Segment) -> int:
     """Count the predictions in a segment's whole frames."""
     return sum(n_rows(read_record(payload)) for payload in segment.frames())
+
+
+def _rows_left(segment: Segment) -> int:
+    """Count the predictions that a killed writer left; its own number, where they are no records.
+
+    Those are put aside by who ships, and not thrown away.
+    """
+    try:
+        return rows_in(segment)
+    except msgspec.DecodeError:
+        return segment.n_rows
 
 
 def _write(path: Path, data: bytes) -> None:
