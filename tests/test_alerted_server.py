@@ -26,7 +26,7 @@ def features(columns):
 """
 QUICK = {
     "alert_interval_s": 0.1,
-    "alert_window_s": 2.0,
+    "alert_window_s": 8.0,  # what fires is looked at meanwhile
     "alert_for_s": 0.5,
     "alert_min_requests": 5,
     "alert_error_rate_percent": 5.0,
