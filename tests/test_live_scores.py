@@ -9,7 +9,7 @@ import pytest
 from greenroom.cli.tracing import _score_rows
 from greenroom.errors import LogError
 from greenroom.log.log_reading import PredictionLogReader
-from greenroom.log.log_records import Observation, Observations
+from greenroom.log.log_records import Answers, Observation, Observations
 from greenroom.log.log_tables import LogTables
 from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import PredictionIds
@@ -130,3 +130,18 @@ def test_feedback_of_another_model_is_not_unknown_and_what_is_shipped_counts_too
 def test_a_model_of_which_nothing_is_logged_is_named(tmp_path):
     with pytest.raises(LogError, match="no prediction of 'x'"):
         score_log(logged(tmp_path, observed()), TRAINED, ["x"])
+
+
+def test_versions_whose_labels_are_of_different_types_are_each_judged_by_their_own(tmp_path):
+    one, other = ids_at(NOON_US, 2)
+    named = Answers(2, 8, 1, NOON_US + 1, [request(ROW, [other])], [["high"]])
+    later = version(2, version="4", outputs=("prediction",), classes=("low", "high"))
+    tables = LogTables(str(tmp_path / "log"))
+    for frame in (predicted(one), (later, named)):
+        ship_all(spooled(tmp_path, frame), tables)
+    assert len(tables.predictions("m")) == 2
+    told = spooled(tmp_path, observed(Observation(one, 0), Observation(other, "high")))
+    found = score_log(PredictionLogReader(tables, told), Made(), ["m"]).models[0].scores
+    scores = {score.version: score for score in found if score.day is None}
+    assert [(score.n_scored, score.n_unusable) for score in scores.values()] == [(1, 0), (1, 0)]
+    assert [score.metrics["accuracy"] for score in scores.values()] == [0.0, 1.0]

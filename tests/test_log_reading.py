@@ -6,15 +6,18 @@ import datetime as dt
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from greenroom.errors import LogError
 from greenroom.log.log_reading import PredictionLogReader, Window, id_instant
 from greenroom.log.log_records import Observation, Observations
+from greenroom.log.log_rows import joined_rows
 from greenroom.log.log_tables import LogTables
 from greenroom.log.shipping import ship_all
 from greenroom.prediction_id import new_prediction_ids
+from greenroom.schema import Column
 from test_shipping import NOON_US, ROW, answers, request, spooled, version
 
 HOUR_US = 3_600_000_000
@@ -132,3 +135,45 @@ def test_a_process_that_ends_right_after_it_has_read_ends_well(tmp_path):
     ]
     said = [(process.communicate(timeout=60)[0], process.returncode) for process in started]
     assert said == [(b"1\n", 0)] * 6
+
+
+def test_rows_before_and_after_a_column_had_another_type_are_read_together_as_text(tmp_path):
+    ids = new_prediction_ids(3)
+    now_us = int(id_instant(ids[0]).timestamp() * 1e6)
+    tables = LogTables(str(tmp_path / "log"))
+    kinds = [("date", "2020-02-29"), ("string", "a"), ("string", "b")]
+    for number, ((kind, value), one) in enumerate(zip(kinds, ids, strict=True), start=1):
+        described = version(number, (Column("x", kind), Column("y")), version=str(number))
+        asked = request({"x": value, "y": number / 2}, [one])
+        record = answers(asked, number=number, call=number, at_us=now_us + number)
+        ship_all(spooled(tmp_path, (described, record)), tables)
+    assert len(tables.predictions("m")) == 2
+    reader = PredictionLogReader(tables)
+    assert reader.predictions("m")["x"].to_pylist() == ["2020-02-29", "a", "b"]
+    assert reader.predictions("m")["y"].to_pylist() == [0.5, 1.0, 1.5]
+    # Where rows of one type alone are asked for, they keep it; also those of one call.
+    first = Window(None, dt.datetime.fromtimestamp((now_us + 2) / 1e6, dt.UTC))
+    assert reader.predictions("m", first)["x"].to_pylist() == [dt.date(2020, 2, 29)]
+    for one in ids:
+        model, row = reader.find(one, ["m"])
+        assert [each["x"] for each in reader.call(model, row)] == [row["x"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "texts"),
+    [
+        ([1.5], ["a"], ["1.5", "a"]),
+        ([True], [2], ["true", "2"]),
+        ([[0.5, None]], ["a"], ["[0.5,null]", "a"]),
+        ([None, [0.5]], [1], [None, "[0.5]", "1"]),
+        ([NOON], [NOON.date()], ["2026-11-21 12:00:00.000000Z", "2026-11-21"]),
+        ([1], [2.5], [1.0, 2.5]),
+        ([1], [None], [1, None]),
+    ],
+)
+def test_values_of_types_with_nothing_in_common_are_text(one, other, texts):
+    parts = [pa.table({"x": one}), pa.table({"x": other, "y": other}), pa.table({"x": ["no rows"]})]
+    found = joined_rows([*parts[:2], parts[2].slice(1)])
+    assert found["x"].to_pylist() == texts
+    assert found["y"].to_pylist() == [None] * len(one) + other
+    assert joined_rows([parts[2].slice(1)]).column_names == ["x"]

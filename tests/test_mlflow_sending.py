@@ -29,6 +29,7 @@ from greenroom.log.log_tables import LogTables
 from greenroom.log.outbox import Outbox, OutboxBalance
 from greenroom.log.shipping import ship_all
 from greenroom.log.spool import Balance, Spool
+from greenroom.schema import Column
 
 
 @pytest.fixture
@@ -129,6 +130,19 @@ def test_a_batch_is_a_file_with_inputs_outputs_times_and_version_and_its_figures
     send_all(one, NOON_US + 3 * MINUTE_US)
     assert sorted(mlflow.files) == names
     assert outbox.balance() == OutboxBalance(3, 25, 0, 0, 0)
+
+
+def test_a_batch_has_predictions_from_before_and_after_a_column_had_another_type(tmp_path, mlflow):
+    hashed = msgspec.structs.replace(version(), columns=(Column("x", "string"),))
+    ((_, later),) = predicted([0.5], at_us=NOON_US + SECOND_US)
+    asked = msgspec.structs.replace(later.requests[0], form="redacted", body=b'[{"x":"c0ffee"}]')
+    told = [(hashed, msgspec.structs.replace(later, requests=[asked]))]
+    outbox = moved(tmp_path, predicted([0.25]), told)
+    send_all(sending(outbox, mlflow.uri, "batch"), NOON_US + 3 * MINUTE_US)
+    (file,) = mlflow.files.values()
+    rows = pq.read_table(io.BytesIO(file))
+    assert rows["x"].to_pylist() == ["0.25", "c0ffee"]
+    assert outbox.balance() == OutboxBalance(1, 2, 0, 0, 0)
 
 
 def test_with_batches_goes_the_error_rate_of_the_minutes_before_them(tmp_path, mlflow):

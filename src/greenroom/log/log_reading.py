@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from greenroom.errors import LogError
 from greenroom.log.log_records import Answers, Observations, Record, Version, read_record
-from greenroom.log.log_rows import FEEDBACK, observation_rows, prediction_rows
+from greenroom.log.log_rows import FEEDBACK, joined_rows, observation_rows, prediction_rows
 from greenroom.log.log_tables import LogTables, table_dataset
 from greenroom.log.segments import Head, Segment
 from greenroom.log.spool import Spool
@@ -75,6 +75,8 @@ class PredictionLogReader:
     ) -> pa.Table:
         """Return the predictions of a model in a window, the earliest first.
 
+        A column that has had several types in these rows is text.
+
         Parameters
         ----------
         model : str
@@ -96,7 +98,7 @@ class PredictionLogReader:
         waiting, uris = self._of_model(model)
         parts = [self._read(uri, window.filter(), needed) for uri in uris]
         parts += [self._selected(table, window.filter(), needed) for table in waiting]
-        found = _once(pa.concat_tables(parts, promote_options="permissive"))
+        found = _once(joined_rows(parts))
         found = found.sort_by([("answered_at", "ascending"), ("prediction_id", "ascending")])
         if limit is not None and found.num_rows > limit:
             found = found.slice(found.num_rows - limit)
@@ -114,7 +116,7 @@ class PredictionLogReader:
     ) -> Iterator[pa.Table]:
         """Give the predictions of a model in a window part by part, in no order.
 
-        For windows that are too large to be held as a whole.
+        Columns have the types of their part. For windows that are too large to be held as a whole.
 
         Parameters
         ----------
@@ -189,7 +191,7 @@ class PredictionLogReader:
         shipped = where if within is None else within & where
         parts = [self._selected(one, where, None) for one in self._waiting_predictions(model)]
         parts += [self._read(uri, shipped, None) for uri in self._tables.predictions(model)]
-        found = _once(pa.concat_tables(parts, promote_options="permissive"))
+        found = _once(joined_rows(parts))
         rows: list[dict[str, Any]] = found.sort_by(
             [("call_row", "ascending"), ("request_row", "ascending")]
         ).to_pylist()

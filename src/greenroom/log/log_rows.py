@@ -24,7 +24,14 @@ from greenroom.payloads.request import MAX_ROWS, RequestType, Rows
 from greenroom.schema import Column, Columns, Schema
 from greenroom.task import TASKS, Output
 
-__all__ = ["COMMON", "FEEDBACK", "column_names", "observation_rows", "prediction_rows"]
+__all__ = [
+    "COMMON",
+    "FEEDBACK",
+    "column_names",
+    "joined_rows",
+    "observation_rows",
+    "prediction_rows",
+]
 
 _INSTANT: Final = pa.timestamp("us", tz="UTC")
 
@@ -167,6 +174,60 @@ def observation_rows(records: Iterable[Observations]) -> pa.Table:
             )
     records_of = [dict(zip(FEEDBACK.names, row, strict=True)) for row in rows]
     return pa.Table.from_pylist(records_of, schema=FEEDBACK)
+
+
+def joined_rows(parts: Sequence[pa.Table]) -> pa.Table:
+    """Put rows of a model together that may be of several of its tables.
+
+    A column that is of types with nothing in common, such as a number that was hashed from some day
+    on, is text. Only the types of rows that are there count.
+
+    Parameters
+    ----------
+    parts : sequence of pyarrow.Table
+        At least one.
+
+    Examples
+    --------
+    >>> joined_rows([pa.table({"x": [1]}), pa.table({"x": ["a"]})])["x"].to_pylist()
+    ['1', 'a']
+    """
+    kinds: dict[str, list[pa.DataType]] = {}
+    for part in [part for part in parts if part.num_rows] or parts:
+        for field in part.schema:
+            kinds.setdefault(field.name, []).append(field.type)
+    for field in chain.from_iterable(part.schema for part in parts):
+        kinds.setdefault(field.name, [field.type])
+    schema = pa.schema([(name, _common_type(several)) for name, several in kinds.items()])
+    filled = [_in_types(part, schema) for part in parts if part.num_rows]
+    return pa.concat_tables([schema.empty_table(), *filled], promote_options="default")
+
+
+def _common_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
+    """Return the type that values of several types have together: text where there is no other."""
+    try:
+        together = pa.unify_schemas(
+            [pa.schema([("", kind)]) for kind in kinds], promote_options="permissive"
+        )
+    except pa.ArrowTypeError:
+        return pa.string()
+    return together.field(0).type
+
+
+def _in_types(part: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows with columns of the types that a schema names."""
+    for place, field in enumerate(part.schema):
+        kind = schema.field(field.name).type
+        if field.type == kind:
+            continue
+        if pa.types.is_list(field.type) and pa.types.is_string(kind):
+            lists = part[field.name].to_pylist()
+            texts = [None if one is None else msgspec.json.encode(one).decode() for one in lists]
+            values = pa.chunked_array([pa.array(texts, kind)])
+        else:
+            values = part[field.name].cast(kind, safe=False)
+        part = part.set_column(place, field.name, values)
+    return part
 
 
 def _common(

@@ -159,11 +159,13 @@ class Sending:
         from pyarrow import compute as pc
         from pyarrow import parquet
 
+        from greenroom.log.log_rows import joined_rows
+
         tables = [
             self._table(piece.item, parcel.key).slice(piece.start, piece.end - piece.start)
             for piece in parcel.pieces
         ]
-        rows = pa.concat_tables(tables, promote_options="default")
+        rows = joined_rows(tables)
         # What was forgotten while it waited has kept its place alone.
         forgotten = pa.array([one == "" for one in rows["prediction_id"].to_pylist()], pa.bool_())
         file = io.BytesIO()

@@ -18,6 +18,7 @@ from greenroom.evaluation.evidence import to_array
 from greenroom.evaluation.predictions import Predictions
 from greenroom.evaluation.scores import Floats
 from greenroom.log.log_reading import PredictionLogReader, Window
+from greenroom.log.log_rows import joined_rows
 from greenroom.tracing.outcomes import COLUMNS, Feedback
 
 __all__ = ["Asked", "labelled_rows", "sampled_answers"]
@@ -54,7 +55,7 @@ def labelled_rows(reader: PredictionLogReader, asked: Asked, feedback: Feedback)
     parts = list(reader.batches(asked.model, asked.window, columns=COLUMNS, where=where))
     if not parts:
         return pa.table({})
-    table = pa.concat_tables(parts, promote_options="permissive")
+    table = joined_rows(parts)
     first = [
         name for name in ("time", "answered_at", "prediction_id") if name in table.column_names
     ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -19,11 +20,14 @@ import pyarrow.compute as pc
 from greenroom.errors import LogError
 from greenroom.evaluation.metrics import evaluate
 from greenroom.log.log_reading import PredictionLogReader, Window, id_instant
+from greenroom.log.log_rows import joined_rows
 from greenroom.task import Task
 from greenroom.tracing.lineage import Lineage
 from greenroom.tracing.outcomes import COLUMNS, Feedback, Outcomes, join_feedback, task_of
 
 __all__ = ["LiveScore", "LiveScores", "ModelScores", "score_log"]
+
+_IN_ORDER: Final = ("answered_at", "prediction_id")
 
 
 class LiveScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,14 +111,14 @@ def score_log(
     judged, unknown, problem = [], feedback.ids, None
     for name in dict.fromkeys([*models, *among]):
         try:
-            table = reader.predictions(name, window, columns=COLUMNS)
+            parts = list(reader.batches(name, window, columns=COLUMNS))
         except LogError as error:
             problem = error
             continue
-        unknown = unknown.filter(pc.invert(pc.is_in(unknown, value_set=_ids(table))))
+        unknown = unknown.filter(pc.invert(pc.is_in(unknown, value_set=_ids(parts))))
         if name in models:
             task = (tasks or {}).get(name)
-            judged.append(_Judge(name, lineage, task).scores(table, feedback))
+            judged.append(_Judge(name, lineage, task).scores(parts, feedback))
     if problem is not None and not judged:
         raise problem
     earlier = sum(_before(one, since) for one in unknown.to_pylist())
@@ -129,8 +133,9 @@ def score_log(
     )
 
 
-def _ids(table: pa.Table) -> pa.Array:
-    return pa.concat_arrays(table["prediction_id"].chunks or [pa.array([], pa.string())])
+def _ids(parts: Sequence[pa.Table]) -> pa.Array:
+    chunks = [chunk for part in parts for chunk in part["prediction_id"].chunks]
+    return pa.concat_arrays(chunks or [pa.array([], pa.string())])
 
 
 def _before(prediction_id: str, since: dt.datetime | None) -> bool:
@@ -149,10 +154,12 @@ class _Judge:
         self._notes: list[str] = []
         self._named = task.name if task else ""
 
-    def scores(self, table: pa.Table, feedback: Feedback) -> ModelScores:
+    def scores(self, parts: Sequence[pa.Table], feedback: Feedback) -> ModelScores:
         scores: list[LiveScore] = []
-        for version, digest in _versions(table):
-            rows = table.filter(pc.equal(table["version"], version))
+        for version, digest in _versions(parts):
+            # A version's answers are of one type; another version's may be of another.
+            own = [part.filter(pc.equal(part["version"], version)) for part in parts]
+            rows = joined_rows(own).sort_by([(name, "ascending") for name in _IN_ORDER])
             scores += self._version(version, digest, rows, feedback)
         return ModelScores(
             model=self._name,
@@ -181,10 +188,11 @@ class _Judge:
             yield _judged(joined, version, day, n_rows, task)
 
 
-def _versions(table: pa.Table) -> list[tuple[str, str]]:
+def _versions(parts: Sequence[pa.Table]) -> list[tuple[str, str]]:
     """Return the versions in order, each with the digest of its files."""
-    pairs = table.group_by(["version", "digest"]).aggregate([]).to_pylist()
-    found = {one["version"]: one["digest"] or "" for one in pairs}
+    named = ["version", "digest"]
+    pairs = [part.group_by(named).aggregate([]).to_pylist() for part in parts]
+    found = {one["version"]: one["digest"] or "" for one in chain.from_iterable(pairs)}
     return sorted(found.items(), key=lambda pair: (int(pair[0]) if pair[0].isdigit() else 0, pair))
 
 
