@@ -78,6 +78,7 @@ def test_a_window_and_columns_are_chosen(home, capsysbinary):
     options = ("--since", "2026-11-21T13:00", "--until", "2026-11-21T14:00:00Z")
     _, out, _ = call(capsysbinary, "log", "m", *options, "--columns", "customer,age", "--csv")
     assert out.splitlines() == ['"customer","age"', '"ann",40']
+    assert call(capsysbinary, "log", "m", "--columns", "age,customer,age")[1].count("customer") == 1
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_a_window_and_columns_are_chosen(home, capsysbinary):
         (("log", "m", "--since", "soon"), "'soon' is no time; write 90s, 30m, 1h"),
         (("log", "m", "--out", "found.txt"), "add --csv, --parquet or --json"),
         (("log", "m", "--columns", "nobody"), "have no column 'nobody'"),
+        (("log", "m", "--since", "1h", "--until", "2h"), "--until 2h is not after --since 1h"),
         (("forget", "m"), "give either --subject COLUMN=VALUE or --where"),
         (("forget", "m", "--subject", "eve"), "write --subject customer_id=42"),
     ],
@@ -210,3 +212,68 @@ def test_status_shows_a_token_to_learn_what_was_not_logged(
         status, out, _ = call(capsysbinary, "status", "--port", uri.rpartition(":")[2])
     assert status == 0
     assert told in out
+
+
+TWO_MODELS = """
+from greenroom import App, Column, Gate, Model, classification
+
+shared = {
+    "task": classification,
+    "dataset": "rows.csv",
+    "target": "y",
+    "columns": [Column("x")],
+    "candidates": lambda seed: {},
+    "gate": Gate("accuracy", minimum=0.5),
+}
+app = App(
+    name="two",
+    experiment="two",
+    models=[
+        Model(name="asked-never", route="/never", **shared),
+        Model(name="m", route="/predict", **shared),
+    ],
+)
+"""
+
+
+@pytest.fixture
+def two_models(home):
+    """The log of an app with two models, of which one was asked."""
+    folder, ids, tables = home
+    (folder.parent / "app.py").write_text(TWO_MODELS)
+    return folder, ids, tables
+
+
+def test_a_model_that_was_never_asked_does_not_hide_the_others(two_models, capsysbinary):
+    status, out, err = call(capsysbinary, "log")
+    assert (status, "3 predictions" in out) == (0, True)
+    assert "no prediction of 'asked-never'" in " ".join(err.split())
+    status, _, err = call(capsysbinary, "log", "--csv")
+    assert (status, "2 models: asked-never, m; choose one" in " ".join(err.split())) == (1, True)
+    assert call(capsysbinary, "log", "--model", "asked-never")[0] == 1
+
+
+def test_a_persons_rows_of_an_apps_models_go_although_some_never_had_any(
+    two_models, capsysbinary, monkeypatch
+):
+    folder, ids, tables = two_models
+    # A store that is no folder cannot list its models: only asking for each finds it.
+    monkeypatch.setattr(LogTables, "models", lambda self: [])
+    status, _, err = call(capsysbinary, "forget", "--subject", "nobody=eve")
+    assert (status, "no column 'nobody'" in " ".join(err.split())) == (1, True)
+    status, out, _ = call(capsysbinary, "forget", "--subject", "customer=eve")
+    assert (status, "m: 1 prediction deleted" in out) == (0, True)
+    assert [row["prediction_id"] for row in rows_of(tables)] == ids[1:]
+    # A model without the column does not keep the others from being looked through.
+    other = version(name="asked-never", columns=(Column("x"),))
+    ship_all(spooled(folder, (other, answers(request({"x": 1.5}, new_prediction_ids(1))))), tables)
+    status, out, err = call(capsysbinary, "forget", "--subject", "customer=ann")
+    assert (status, "m: 1 prediction deleted" in out) == (0, True)
+    assert "asked-never: the log has no column 'customer'" in " ".join(err.split())
+
+
+def test_nothing_to_forget_in_is_said(tmp_path, monkeypatch, capsysbinary):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text(TWO_MODELS)
+    status, _, err = call(capsysbinary, "forget", "--subject", "customer=eve")
+    assert (status, "has no table of asked-never, m" in " ".join(err.split())) == (1, True)

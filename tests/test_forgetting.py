@@ -164,7 +164,9 @@ def test_a_value_is_found_plain_in_one_table_hashed_in_the_next_and_absent_from_
         (Condition("custmer = 'eve'"), "no column 'custmer', only"),
         (Condition("customer = 'eve"), "the condition of --where cannot be read"),
         (Subject("name", "eve"), "no column 'name', only"),
-        (Subject("age", "eve"), "column 'age' holds numbers, and the value is none"),
+        (Subject("age", "eve"), "column 'age' holds whole numbers, and the value is nothing"),
+        (Subject("age", "nan"), "column 'age' holds whole numbers"),
+        (Subject("age", "40.5"), "column 'age' holds whole numbers"),
     ],
 )
 def test_a_condition_that_cannot_be_used_is_refused_without_the_value(three, sought, message):
@@ -172,6 +174,63 @@ def test_a_condition_that_cannot_be_used_is_refused_without_the_value(three, sou
         forget(three[1], "m", sought)
     assert "eve" not in str(refused.value)
     assert len(rows_of(three[1])) == 5
+
+
+KINDS = (
+    Column("member", "boolean"),
+    Column("income"),
+    Column("born", "date"),
+    Column("seen", "datetime"),
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "n_rows"),
+    [
+        ("member", "True", 1),
+        ("member", "0", 0),
+        ("income", "1234.50", 1),
+        ("income", "1e3", 0),
+        ("born", "2020-02-29", 1),
+        ("seen", "2026-11-21T10:00:00Z", 1),
+        ("seen", "2026-11-21T12:00:00+02:00", 1),
+        ("seen", "2026-11-21T10:00", 1),
+        ("seen", "2026-11-21T10:00:01", 0),
+        ("member", "yes", "holds true or false"),
+        ("income", "inf", "holds numbers"),
+        ("income", "lots", "holds numbers"),
+        ("born", "long ago", "holds days"),
+        ("seen", "long ago", "holds times"),
+    ],
+)
+def test_a_value_is_read_as_its_column_has_it_and_what_is_none_finds_nobody(
+    tmp_path, column, value, n_rows
+):
+    asked = {"member": True, "income": 1234.5, "born": "2020-02-29"}
+    asked["seen"] = "2026-11-21T10:00:00Z"
+    (one,) = new_prediction_ids(1)
+    tables = logged(tmp_path, (version(columns=KINDS), answers(request(asked, [one]))))
+    if isinstance(n_rows, int):
+        assert forget(tables, "m", Subject(column, value)).n_rows == n_rows
+    else:
+        with pytest.raises(LogError, match=n_rows):
+            forget(tables, "m", Subject(column, value))
+        assert len(rows_of(tables)) == 1
+
+
+def test_a_value_that_one_table_could_not_hold_is_found_in_another(tmp_path):
+    ids = new_prediction_ids(2)
+    number, text = (
+        version(n, columns=(Column("x", k),)) for n, k in ((1, "integer"), (2, "string"))
+    )
+    tables = logged(
+        tmp_path,
+        (number, answers(request({"x": 42}, ids[:1]))),
+        (text, answers(request({"x": "K-42"}, ids[1:]), number=2)),
+    )
+    assert len(tables.predictions("m")) == 2
+    assert forget(tables, "m", Subject("x", "K-42")).n_rows == 1
+    assert forget(tables, "m", Subject("x", "42.0")).n_rows == 1
 
 
 def test_a_model_without_a_table_is_named(tmp_path):

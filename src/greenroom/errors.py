@@ -37,7 +37,8 @@ status an error becomes is decided in :mod:`greenroom.http.serving` alone.
     ├── LogError                the prediction log cannot be written or read
     │   ├── SpoolFull           there is no room for another prediction
     │   ├── SpoolCorrupt        a file of it is not what it should be
-    │   └── LogUnavailable      its tables cannot be reached
+    │   ├── LogUnavailable      its tables cannot be reached
+    │   └── NothingLogged       it has no prediction of a model
     ├── MonitoringError         there is nothing to compare, or what was found cannot be read
     └── ProcessError            a child process, a port or a folder stands in the way
 """
@@ -64,6 +65,7 @@ __all__ = [
     "NotConvertible",
     "NotInRegistry",
     "NotServing",
+    "NothingLogged",
     "NothingSelected",
     "ProcessError",
     "PromotionError",
@@ -312,6 +314,10 @@ class SpoolCorrupt(LogError):
 
 class LogUnavailable(LogError):
     """The tables of the prediction log cannot be reached, read or written."""
+
+
+class NothingLogged(LogError):
+    """The prediction log has no prediction of a model."""
 
 
 class MonitoringError(GreenroomError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ import msgspec
 from greenroom.cli.context import Project, config_option, who_is_asking
 from greenroom.cli.logged import model_option, models_of, what_argument
 from greenroom.cli.terminal import note, say
-from greenroom.errors import LogError, LogUnavailable, RegistryError
+from greenroom.errors import LogError, LogUnavailable, NothingLogged, RegistryError
 from greenroom.settings import Settings
 from greenroom.wording import counted
 
@@ -66,14 +66,20 @@ def forget(
     spool = find_spool(settings)
     if spool is not None:
         _settle(spool, tables, settings)
-    logged = set(tables.models())
+    names = _logged(tables, names)
     left: list[str] = []
+    without: list[LogError] = []
     for name in names:
-        if len(names) > 1 and name not in logged:
+        try:
+            with tables.changing(wait=True):
+                known = forgetting.known_columns(tables, name)
+                forgotten = forgetting.forget(tables, name, sought, dry_run=dry_run)
+        except forgetting.NotHeld as error:
+            without.append(error)
+            if len(without) == len(names):
+                raise
+            note(f"{name}: {error.message}")
             continue
-        with tables.changing(wait=True):
-            known = forgetting.known_columns(tables, name)
-            forgotten = forgetting.forget(tables, name, sought, dry_run=dry_run)
         condition = f"{subject.partition('=')[0]} = ?" if subject else _LITERALS.sub("?", where)
         _say(name, forgotten, dry_run=dry_run)
         n_waiting, there = _forget_for_mlflow(project, spool, name, sought, known, dry_run=dry_run)
@@ -87,6 +93,17 @@ def forget(
             f"place{'s' if len(left) > 1 else ''}: {'; '.join(left)}",
             advice="call it again where these can be written, or delete the files there",
         )
+
+
+def _logged(tables: LogTables, names: Sequence[str]) -> list[str]:
+    """Return the models that have tables: of an app's models some may never have been asked."""
+    found = [name for name in names if tables.predictions(name)]
+    if not found:
+        raise NothingLogged(
+            f"the log in {tables.uri} has no table of {', '.join(names)}",
+            advice="`greenroom log` shows what it has",
+        )
+    return found
 
 
 def _settle(spool: Spool, tables: LogTables, settings: Settings) -> None:

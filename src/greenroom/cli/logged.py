@@ -17,7 +17,7 @@ from greenroom.cli.context import (
     open_project,
 )
 from greenroom.cli.terminal import note, say, table
-from greenroom.errors import AppError, LogError, SettingsError
+from greenroom.errors import AppError, LogError, NothingLogged, SettingsError
 from greenroom.settings import Settings
 from greenroom.wording import counted
 
@@ -71,15 +71,27 @@ def log(
     project, names = models_of(what, model, config)
     now = datetime.now(UTC)
     window = Window(instant(since, now) if since else None, instant(until, now) if until else None)
-    wanted = [name.strip() for name in columns.split(",") if name.strip()] or None
+    if window.since and window.until and window.since >= window.until:
+        raise LogError(f"--until {until} is not after --since {since}", advice="swap the two")
+    wanted = list(dict.fromkeys(filter(None, map(str.strip, columns.split(","))))) or None
     if out is not None and form is None:
         form = _form_of(out)
     if form is not None and len(names) > 1:
-        raise LogError(f"there are {len(names)} models", advice="choose one with --model")
+        raise LogError(
+            f"there are {len(names)} models: {', '.join(names)}", advice="choose one with --model"
+        )
     reader = build_log_reader(project.settings)
+    shown = False
     for name in names:
         most = limit or (None if form else SHOWN)
-        rows = reader.predictions(name, window, columns=wanted, limit=most)
+        try:
+            rows = reader.predictions(name, window, columns=wanted, limit=most)
+        except NothingLogged as error:
+            if name == names[-1] and not shown:
+                raise
+            note(error.message)
+            continue
+        shown = True
         _require(name, rows, wanted or ())
         if form is None:
             _print(name, rows, wanted)

@@ -11,6 +11,7 @@ What waits in the spool has to be shipped before; :mod:`greenroom.log.settling` 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "Condition",
     "Forgotten",
     "Found",
+    "NotHeld",
     "Sought",
     "Subject",
     "find_rows",
@@ -44,6 +46,14 @@ _SHARED_RETENTION_H: Final = 1
 
 _UNKNOWN: Final = re.compile(r'No field named "?(?:\w+\.)?"?([^".\s]+)"?')
 FORGOTTEN_FORM: Final = "forgotten"
+
+
+class NotHeld(LogError):
+    """No table of a model has a column of that name, or none that could hold the value."""
+
+
+class _Unlike(NotHeld):
+    """A value is none that a column of this type could hold."""
 
 
 class Condition(NamedTuple):
@@ -96,6 +106,7 @@ class Found(NamedTuple):
     days: list[dt.date]
 
 
+_NONE: Final = Found([], [], [])
 Sought: TypeAlias = Condition | Subject
 
 
@@ -116,8 +127,10 @@ def forget(tables: LogTables, model: str, sought: Sought, *, dry_run: bool = Fal
 
     Raises
     ------
+    NotHeld
+        When no table has a column that is named, or none that could hold the value.
     LogError
-        When no table has a column that is named, or the condition cannot be read.
+        When the condition cannot be read.
     LogUnavailable
         When the tables cannot be read or written.
     """
@@ -127,7 +140,7 @@ def forget(tables: LogTables, model: str, sought: Sought, *, dry_run: bool = Fal
     known = known_columns(tables, model)
     feedback = tables.feedback()
     try:
-        found = {uri: _find(tables.open(uri), sought, known) for uri in uris}
+        found = _find_all(tables, uris, sought, known)
         ids = [one for each in found.values() for one in each.ids]
         # The rows last: without them nobody would know what else is to go.
         n_bodies = sum(_forget_bodies(tables, uri, found[uri], dry_run=dry_run) for uri in uris)
@@ -170,7 +183,27 @@ def find_rows(rows: pa.Table, sought: Sought, known: set[str], folder: Path) -> 
         When a column is named that is not known, or the condition cannot be read.
     """
     write_deltalake(folder, rows)
-    return _find(DeltaTable(folder), sought, known | set(rows.schema.names))
+    try:
+        return _find(DeltaTable(folder), sought, known | set(rows.schema.names))
+    except _Unlike:
+        return _NONE
+
+
+def _find_all(
+    tables: LogTables, uris: Sequence[str], sought: Sought, known: set[str]
+) -> dict[str, Found]:
+    """Find rows in each table; where a column's type has changed, not all can hold the value."""
+    found: dict[str, Found] = {}
+    unlike: list[_Unlike] = []
+    for uri in uris:
+        try:
+            found[uri] = _find(tables.open(uri), sought, known)
+        except _Unlike as error:
+            found[uri] = _NONE
+            unlike.append(error)
+    if len(unlike) == len(uris):
+        raise unlike[-1]
+    return found
 
 
 def _find(table: DeltaTable, sought: Sought, known: set[str]) -> Found:
@@ -192,7 +225,7 @@ def _find(table: DeltaTable, sought: Sought, known: set[str]) -> Found:
 def _unreadable(error: DeltaError, known: set[str]) -> LogError:
     unknown = _UNKNOWN.search(str(error))
     if unknown:
-        return LogError(
+        return NotHeld(
             f"the log has no column {unknown[1]!r}, only {', '.join(sorted(known))}",
             advice="names with capital letters stand in double quotes",
         )
@@ -214,7 +247,7 @@ def _equals(schema: pa.Schema, subject: Subject, known: set[str]) -> str:
         None,
     )
     if name is None:
-        raise LogError(
+        raise NotHeld(
             f"the log has no column {subject.column!r}, only {', '.join(sorted(known))}",
             advice="columns that are left out of the log are not to be looked for",
         )
@@ -231,22 +264,47 @@ def _literals(kind: Any, subject: Subject) -> Iterator[str]:
         if subject.key:
             yield from (_quoted(one) for one in hashes(subject.key, text))
     elif pa.types.is_boolean(kind):
-        yield "TRUE" if text.lower() in {"true", "1"} else "FALSE"
+        if text.lower() not in _TRUTH:
+            raise _unlike(subject, "true or false")
+        yield _TRUTH[text.lower()]
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        try:
-            yield repr(int(text) if pa.types.is_integer(kind) else float(text))
-        except ValueError as error:
-            raise LogError(
-                f"column {subject.column!r} holds numbers, and the value is none"
-            ) from error
+        yield _number(subject, whole=pa.types.is_integer(kind))
     else:
-        yield f"arrow_cast({_quoted(text)}, '{_ARROW_CAST[str(kind)]}')"
+        yield _moment(subject, kind)
 
 
-_ARROW_CAST: Final = {
-    "date32[day]": "Date32",
-    "timestamp[us, tz=UTC]": 'Timestamp(Microsecond, Some("UTC"))',
-}
+def _number(subject: Subject, *, whole: bool) -> str:
+    try:
+        value = float(subject.value)
+        if math.isfinite(value) and not whole:
+            return repr(value)
+        if value.is_integer():
+            # Clients may write 42.0; digits beyond those of a float stay as they are.
+            return str(int(subject.value) if subject.value.strip("+-").isdecimal() else int(value))
+    except ValueError:
+        pass
+    raise _unlike(subject, "whole numbers" if whole else "numbers")
+
+
+def _moment(subject: Subject, kind: Any) -> str:
+    try:
+        found = dt.datetime.fromisoformat(subject.value)
+    except ValueError as error:
+        raise _unlike(subject, "days" if pa.types.is_date(kind) else "times") from error
+    if pa.types.is_date(kind):
+        return f"DATE '{found.date()}'"
+    found = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    return f"arrow_cast('{found.isoformat()}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
+def _unlike(subject: Subject, what: str) -> _Unlike:
+    return _Unlike(
+        f"column {subject.column!r} holds {what}, and the value is nothing like it",
+        advice="write it as clients send it",
+    )
+
+
+_TRUTH: Final = {"true": "TRUE", "1": "TRUE", "false": "FALSE", "0": "FALSE"}
 
 
 def _quoted(text: str) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from greenroom.errors import LogError
+from greenroom.errors import NothingLogged
 from greenroom.log.log_records import Answers, Observations, Record, Version, read_record
 from greenroom.log.log_rows import FEEDBACK, joined_rows, observation_rows, prediction_rows
 from greenroom.log.log_tables import LogTables, table_dataset
@@ -89,8 +89,10 @@ class PredictionLogReader:
 
         Raises
         ------
+        NothingLogged
+            When the log has nothing of such a model.
         LogError
-            When the log has nothing of such a model, or a table cannot be read.
+            When a table cannot be read.
         """
         needed = None
         if columns is not None:
@@ -130,8 +132,10 @@ class PredictionLogReader:
 
         Raises
         ------
+        NothingLogged
+            When the log has nothing of such a model.
         LogError
-            When the log has nothing of such a model, or a table cannot be read.
+            When a table cannot be read.
         """
         waiting, uris = self._of_model(model)
         condition = window.filter()
@@ -239,7 +243,7 @@ class PredictionLogReader:
         waiting = list(self._waiting_predictions(model))
         uris = self._tables.predictions(model)
         if not uris and not waiting:
-            raise LogError(
+            raise NothingLogged(
                 f"the log in {self._tables.uri} has no prediction of {model!r}",
                 advice="the server of an app logs in the app's folder: name the app, or go there",
             )
