@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from greenroom.cli.tracing import _origin_rows
 from greenroom.evaluation.predictions import Predictions
 from greenroom.payloads.reply import to_json
 from greenroom.payloads.request import RequestType
@@ -141,3 +142,14 @@ def test_records_inside_of_a_row_are_what_they_were_also_where_they_came_as_colu
 def test_answers_are_compared_to_the_last_bit(recorded, replayed, same, difference):
     found = compare(recorded, replayed, absolute=True)
     assert (found.same_bits, found.difference) == (same, difference)
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "n_rows", "said"),
+    [(0, 2, 3, "row 3 of a call of 3"), (4, 1, 9, "row 6 of a call of 9"), (0, 6, 1, "row 1 of")],
+)
+def test_a_trace_says_which_row_of_its_call_a_prediction_was(first, row, n_rows, said):
+    call = {"engine": "native", "n_threads": 2, "call_row": first, "call_rows": n_rows}
+    model = {"name": "m", "version": "3", "stage": "Production", "run_id": "", "data": None}
+    document = {"model": model, "call": call, "request": {"row": row}, "selection": None}
+    assert f"native, 2 threads, {said}" in dict(_origin_rows(document))["engine"]

@@ -179,7 +179,9 @@ def _origin_rows(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "model", f"{model['name']}, version {model['version']} ({model['stage']})"
     yield "run", model["run_id"] or "-"
     threads = f"{call['n_threads']} thread{'s' if call['n_threads'] != 1 else ''}"
-    beside = f"row {call['call_row'] + 1} of a call of {call['call_rows']}"
+    # One row may stand for several answers: then it is the one that there is.
+    place = min(call["call_row"] + document["request"]["row"], call["call_rows"] - 1)
+    beside = f"row {place + 1} of a call of {call['call_rows']}"
     yield "engine", f"{call['engine']}, {threads}, {beside}"
     if model["data"] is not None:
         code = model["code"]
