@@ -277,3 +277,17 @@ def test_nothing_to_forget_in_is_said(tmp_path, monkeypatch, capsysbinary):
     (tmp_path / "app.py").write_text(TWO_MODELS)
     status, _, err = call(capsysbinary, "forget", "--subject", "customer=eve")
     assert (status, "has no table of asked-never, m" in " ".join(err.split())) == (1, True)
+
+
+def test_a_prediction_is_traced_without_an_app_and_with_mlflow_away(
+    home, capsysbinary, monkeypatch
+):
+    _, ids, _ = home
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    status, out, _ = call(capsysbinary, "trace", ids[2], "--json")
+    found = json.loads(out)
+    assert (status, found["model"]["name"], found["answer"]["probability"]) == (0, "m", 0.75)
+    assert any("who selected the version is not known" in note for note in found["notes"])
+    monkeypatch.setenv("GREENROOM_HOME", "elsewhere")
+    status, _, err = call(capsysbinary, "trace", ids[2])
+    assert (status, "Failed to connect to MLflow" in " ".join(err.split())) == (1, True)

@@ -14,7 +14,7 @@ from greenroom.app_loading import find_app
 from greenroom.cli.context import Project, config_option, open_here, open_project, open_settings
 from greenroom.cli.durations import read_duration
 from greenroom.cli.terminal import note, say, table
-from greenroom.errors import AppError, SettingsError
+from greenroom.errors import AppError, RegistryError, SettingsError
 
 if TYPE_CHECKING:
     from greenroom.registry.registry import Registry
@@ -122,11 +122,19 @@ def score_log(name: str, since: str, only: str, as_json: bool, config: Path | No
 
 
 def _registered_names(project: Project, registry: Registry) -> list[str]:
-    """Return the registered models of an app; without one, all there are."""
+    """Return the registered models of an app; without one, all that the log or MLflow has."""
+    from greenroom.log_opening import build_log_tables
     from greenroom.training.release import deployed
 
     if project.app is None:
-        return [model.name for model in registry.registered_models()]
+        logged = build_log_tables(project.settings).models()
+        try:
+            registered = [model.name for model in registry.registered_models()]
+        except RegistryError:
+            if not logged:
+                raise
+            registered = []  # the trace itself says that the registry is away
+        return list(dict.fromkeys([*logged, *registered]))
     return [deployed(model, project.settings).name for model in project.app.models]
 
 
