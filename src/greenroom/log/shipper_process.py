@@ -80,6 +80,7 @@ class ShipperProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._pressed = False
+        self._stopping = False
         self._counters_fd = -1
         self.pid = 0
 
@@ -92,6 +93,7 @@ class ShipperProcess:
             What the workers count in; negative where they count nowhere.
         """
         self._counters_fd = counters_fd
+        self._stopping = False
         self._tasks = [asyncio.create_task(self._kept())]
         if self._setup.patience_s:
             self._tasks.append(asyncio.create_task(self._watched()))
@@ -103,6 +105,7 @@ class ShipperProcess:
         """
         if not self._tasks:
             return
+        self._stopping = True
         process = self._process
         self._close()
         if process is not None:
@@ -120,6 +123,8 @@ class ShipperProcess:
         while True:
             began_s = asyncio.get_running_loop().time()
             status = await self._once()
+            if self._stopping:
+                return
             if asyncio.get_running_loop().time() - began_s > _LASTING_S:
                 failures = 0
             if self._pressed:
