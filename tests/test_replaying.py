@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from greenroom.cli.tracing import _origin_rows
+from greenroom.cli.tracing import _origin_rows, _show_replay
 from greenroom.evaluation.predictions import Predictions
 from greenroom.payloads.reply import to_json
 from greenroom.payloads.request import RequestType
 from greenroom.schema import Column, Schema
 from greenroom.task import regression
-from greenroom.tracing.replaying import compare, replay
+from greenroom.tracing.replaying import Replay, compare, replay
 from servers import FakeRuntime
 
 SCHEMA = Schema((Column("n"), Column("when", "date", nullable=True)))
@@ -153,3 +153,18 @@ def test_a_trace_says_which_row_of_its_call_a_prediction_was(first, row, n_rows,
     model = {"name": "m", "version": "3", "stage": "Production", "run_id": "", "data": None}
     document = {"model": model, "call": call, "request": {"row": row}, "selection": None}
     assert f"native, 2 threads, {said}" in dict(_origin_rows(document))["engine"]
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (Replay(verdict="not_replayed", reasons=("it is gone",)), "replay: not predicted again\n"),
+        (
+            Replay(verdict="same_bits", engine="native", n_rows=1, reproduced=True),
+            "replay: the same answer, to the last bit (1 row by native, as recorded; bound 1e-06)",
+        ),
+    ],
+)
+def test_a_replay_says_what_was_asked_where_anything_was(capsys, result, said):
+    _show_replay(result)
+    assert capsys.readouterr().out.startswith(said)

@@ -301,7 +301,8 @@ def read_key(settings: Settings) -> HashKey:
         except OSError as error:
             raise SettingsError(
                 f"log_hash_key_file: {path} cannot be read: {error.strerror}",
-                advice="restore the key: with another one, hashes are other ones",
+                advice="make one with `openssl rand -hex 32`, or restore the one there was: with "
+                "another key, hashes are other ones",
             ) from error
     if len(key) < MIN_KEY_BYTES:
         raise SettingsError(

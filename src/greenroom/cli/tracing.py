@@ -15,6 +15,7 @@ from greenroom.cli.context import Project, config_option, open_here, open_projec
 from greenroom.cli.durations import read_duration
 from greenroom.cli.terminal import note, say, table
 from greenroom.errors import AppError, RegistryError, SettingsError
+from greenroom.wording import counted
 
 if TYPE_CHECKING:
     from greenroom.registry.registry import Registry
@@ -209,9 +210,12 @@ def _show_replay(result: Replay) -> None:
             for name, one in result.outputs.items()
         ]
         table("replay", ["output", "recorded", "replayed", "difference"], rows)
-    reproduced = ", as recorded" if result.reproduced else ""
-    rows_text = f"{result.n_rows} row(s) by {result.engine or 'nothing'}{reproduced}"
-    say(f"replay: {_VERDICTS[result.verdict]} ({rows_text}; bound {result.bound:g})")
+    how = ""
+    if result.n_rows:
+        reproduced = ", as recorded" if result.reproduced else ""
+        rows_text = f"{counted(result.n_rows, 'row')} by {result.engine}{reproduced}"
+        how = f" ({rows_text}; bound {result.bound:g})"
+    say(f"replay: {_VERDICTS[result.verdict]}{how}")
     for reason in result.reasons:
         say(f"replay: {reason}")
 
@@ -225,7 +229,7 @@ def _show_scores(scores: LiveScores) -> None:
             note(f"{model.model}: {text}")
     say(
         f"feedback: {scores.n_feedback} received, {scores.n_duplicates} of it twice, "
-        f"{scores.n_contradictions} prediction(s) with contradicting feedback, "
+        f"{counted(scores.n_contradictions, 'prediction')} with contradicting feedback, "
         f"{scores.n_unknown} of unknown ids, {scores.n_earlier} of earlier predictions"
     )
 
