@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pyarrow import parquet
 
 import builders
 from fake_registry import FakeRegistry
@@ -247,3 +248,16 @@ def test_the_current_data_of_cyclist_traffic_are_compared_with_what_was_trained_
     assert verdicts["date"] == "drift"
     assert found["performance"]["n_scored"] == 94_080
     assert Path(json.loads(out)["report"]).name == "report-data-current_data.parquet.html"
+
+    # What nobody knows the outcome of yet is compared all the same; of no row there is nothing.
+    rows = (app / "data" / "current_data.parquet", app / "data" / "unlabelled.parquet")
+    table = parquet.read_table(rows[0])
+    parquet.write_table(table.drop_columns([model.target]).slice(0, 2_000), rows[1])
+    options = ("--model", model.name, "--current", str(rows[1]), "--no-mlflow", "--json")
+    status, out, err = call("monitor", str(app), *options)
+    assert status == 0, err
+    (found,) = json.loads(out)["findings"]
+    assert (found["n_rows"], found["performance"]) == (2_000, None)
+    parquet.write_table(table.slice(0, 0), rows[1])
+    status, _, err = call("monitor", str(app), *options)
+    assert (status, "unlabelled.parquet has no row" in err) == (5, True)

@@ -217,7 +217,7 @@ class FileComparison:
             When its files cannot be had, or are harmed.
         """
         model = replace(self._models[subject.name], dataset=self._source, dataset_name="")
-        data = load_dataset(model, self._folder)
+        data = load_dataset(model, self._folder, to_train=False)
         if not data.n_rows:
             raise NothingToCompare(f"{self._source} has no row")
         directory = self._directory(subject.name, served)
