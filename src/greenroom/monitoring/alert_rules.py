@@ -208,7 +208,7 @@ def _performance(
     if one.concept_drifted is None:
         yield _untold(CONCEPT_DRIFT, found, basis=basis)
     elif one.concept_drifted:
-        text = f"what {of} is asked is answered worse than its data explain: the concept has moved"
+        text = f"rows that {of} answers alike turn out otherwise than in training"
         yield _found(CONCEPT_DRIFT, found, thresholds, text, reasons, basis=basis)
 
 
