@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pyarrow import parquet
 
 import builders
 from fake_registry import FakeRegistry
@@ -178,7 +179,11 @@ def test_nothing_to_compare_is_one_line_and_a_status_of_its_own(served, call):
         (("x",), "x"),
         ((NAME, "--window", "soon"), "--window soon: no length of time; write a number with"),
         ((NAME, "--every", "0h"), "--every 0h: no length of time"),
-        ((NAME, "--window", "1h", "--rows", "5"), "give one of them"),
+        ((NAME, "--window", "1h", "--rows", "5"), "--window and --rows are both given; give one"),
+        ((NAME, "--current", "x", "--rows", "5"), "--current and --rows are both given"),
+        ((NAME, "--current", "x", "--window", "1h"), "--current and --window are both given"),
+        ((NAME, "--every", "1h", "--fail-on-drift"), "--every and --fail-on-drift are both given"),
+        ((NAME, "--model", "other"), "--model needs an app"),
         ((NAME, "--current", "current"), "--current needs an app"),
         ((), "there is no app in this folder"),
     ],
@@ -247,3 +252,16 @@ def test_the_current_data_of_cyclist_traffic_are_compared_with_what_was_trained_
     assert verdicts["date"] == "drift"
     assert found["performance"]["n_scored"] == 94_080
     assert Path(json.loads(out)["report"]).name == "report-data-current_data.parquet.html"
+
+    # What nobody knows the outcome of yet is compared all the same; of no row there is nothing.
+    rows = (app / "data" / "current_data.parquet", app / "data" / "unlabelled.parquet")
+    table = parquet.read_table(rows[0])
+    parquet.write_table(table.drop_columns([model.target]).slice(0, 2_000), rows[1])
+    options = ("--model", model.name, "--current", str(rows[1]), "--no-mlflow", "--json")
+    status, out, err = call("monitor", str(app), *options)
+    assert status == 0, err
+    (found,) = json.loads(out)["findings"]
+    assert (found["n_rows"], found["performance"]) == (2_000, None)
+    parquet.write_table(table.slice(0, 0), rows[1])
+    status, _, err = call("monitor", str(app), *options)
+    assert (status, "unlabelled.parquet has no row" in err) == (5, True)

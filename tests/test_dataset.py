@@ -229,6 +229,23 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path, content, message):
         load_dataset(model(columns=COLUMNS[:1]), tmp_path)
 
 
+def test_rows_that_are_only_looked_at_need_no_target_and_no_second_class(tmp_path):
+    asked = model(columns=COLUMNS[:1])
+    for content, target in (("age\n1\n2\n", None), ("age,y\n1,1\n2,1\n", [1, 1])):
+        write(tmp_path, content)
+        found = load_dataset(asked, tmp_path, to_train=False)
+        assert found.columns["age"].tolist() == [1, 2]
+        assert (None if found.target is None else found.target.tolist()) == target
+    write(tmp_path, "age\n")
+    assert load_dataset(asked, tmp_path, to_train=False).n_rows == 0
+    write(tmp_path, "y\n1\n")
+    with pytest.raises(DataError, match="no column 'age'"):
+        load_dataset(asked, tmp_path, to_train=False)
+    with pytest.raises(DataMissing) as caught:
+        load_dataset(model(generated=stand_in, dataset="x.csv"), tmp_path, to_train=False)
+    assert "--generated" not in str(caught.value)
+
+
 def test_data_can_be_asked_for_without_being_read(tmp_path):
     with pytest.raises(DataMissing, match=r"FileNotFoundError: rows\.csv"):
         require_dataset(model(), tmp_path)

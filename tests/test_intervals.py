@@ -126,3 +126,10 @@ def test_too_little_to_say_anything_is_no_interval():
 def test_a_perfect_ranking_has_an_interval_within_bounds():
     positive = np.array([False] * 5 + [True] * 5)
     assert intervals.delong(positive, np.arange(10.0)) == (1.0, 1.0)
+
+
+def test_a_mean_of_losses_lies_not_below_zero_and_one_of_differences_may():
+    losses = np.array([0.0, 0.0, 0.0, 1.0])
+    assert intervals.mean_interval(losses).low == 0.0
+    assert intervals.mean_interval(losses).high > 0.25
+    assert intervals.mean_interval(losses - 0.1).low < -0.1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from greenroom.cli.durations import read_duration
 from greenroom.errors import SettingsError
 from greenroom.settings import ModelSettings
 from greenroom.settings_file import SettingsFile
@@ -59,6 +61,12 @@ def test_a_secrets_file_is_below_home(tmp_path):
 def test_a_setting_of_alerts_that_could_do_nothing_is_refused(tmp_path, setting, text):
     with pytest.raises(SettingsError, match=f"GREENROOM_{setting.upper()}"):
         read(tmp_path, environment={f"GREENROOM_{setting.upper()}": text})
+
+
+def test_the_window_of_a_servers_runs_has_every_unit_that_the_command_knows(tmp_path):
+    for window in ("90s", "30m", "24h", "7d", "2w"):
+        settings = read(tmp_path, environment={"GREENROOM_MONITOR_WINDOW": window})
+        assert read_duration(settings.monitor_window, "--window") > timedelta(0)
 
 
 def test_mlflows_own_variable_names_the_tracking_server(tmp_path):

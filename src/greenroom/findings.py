@@ -137,9 +137,9 @@ class LivePerformance(msgspec.Struct, frozen=True, kw_only=True):
     """How good a version's answers are.
 
     ``estimated`` says that nothing was observed and the figures are an estimate from calibrated
-    probabilities. ``concept_drifted``: what is asked is answered worse than it was in training,
-    where the data alone do not explain it; None where that cannot be told. ``reasons`` say in words
-    what speaks for either.
+    probabilities. ``concept_drifted``: rows that are answered alike turn out otherwise than in
+    training, so that moved data do not explain it; None where that cannot be told. ``reasons`` say
+    in words what speaks for either.
     """
 
     estimated: bool

@@ -32,7 +32,7 @@ class MonitoringSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     monitor_window: Annotated[
         str,
         Meta(
-            pattern=r"^[1-9][0-9]*[smhd]$",
+            pattern=r"^[1-9][0-9]*[smhdw]$",
             description="How much of the log such a run compares, as `24h`.",
         ),
     ] = "24h"

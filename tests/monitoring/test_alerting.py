@@ -152,7 +152,12 @@ def test_drift_of_the_version_that_is_served_fires_at_once_and_is_over_with_the_
     )
     case.findings = (found,)
     assert case.look()[0].startswith("GreenroomDataDrift (model m, version 3)")
-    case.findings = (msgspec.structs.replace(found, at="2026-11-18T12:00:00Z", drift=None),)
+    case.findings, case.problem = (), "it cannot be read"
+    assert case.look(after_s=1.0), "nobody knows whether it is better"
+    stable = msgspec.structs.replace(column, verdict="stable")
+    drift = msgspec.structs.replace(drift, features=(stable,))
+    case.findings = (msgspec.structs.replace(found, at="2026-11-18T12:00:00Z", drift=drift),)
+    case.problem = None
     assert case.look(after_s=1.0) == ()
 
 
@@ -167,6 +172,27 @@ def test_a_server_that_is_starting_takes_nothing_that_fired_for_over(case):
     case.status = serving
     assert case.look(after_s=1.0)
     assert len(case.events) == 1
+
+
+def test_what_fired_fires_on_after_a_restart_until_somebody_is_answered(tmp_path):
+    settings = {"alert_error_rate_percent": 5.0, "alert_silence_s": 30.0}
+    before = Case(tmp_path, **settings)
+    for _ in range(20):
+        before.answers.refused(500, 0.001)
+    before.look()
+    assert len(before.look(after_s=60.0)) == 2
+    before.supervisor.memory.close()
+    again = Case(tmp_path, **settings)
+    again.now_s = before.now_s
+    again.look(after_s=10.0)
+    assert len(again.look(after_s=600.0)) == 2
+    assert again.events == []
+    for _ in range(20):
+        again.answers.answered(0.001)
+    again.look(after_s=10.0)
+    assert again.look(after_s=29.0) != ()  # the errors have not been gone for long enough
+    assert all("Silence" not in line for line in again.look())
+    again.supervisor.memory.close()
 
 
 def test_what_cannot_be_read_is_said_once_and_the_rest_is_looked_at(case):

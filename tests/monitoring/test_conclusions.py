@@ -7,6 +7,22 @@ from made_up import found, number, performance
 from greenroom.findings import ColumnDrift, Drift
 from greenroom.monitoring.conclusions import conclude
 
+FEW = Drift(
+    n_reference=9,
+    n_current=3,
+    features=(
+        ColumnDrift(
+            column="a",
+            role="feature",
+            kind="number",
+            verdict="too few rows",
+            n_reference=9,
+            n_current=3,
+        ),
+    ),
+    predictions=(),
+)
+
 
 def answers(findings):
     return {topic.name: topic for topic in conclude(findings).topics}
@@ -36,7 +52,8 @@ def test_a_worse_performance_without_data_drift_is_concept_drift_and_asks_for_ne
     findings = found(number("age"), performance=worse)
     assert conclude(findings).headline == "found: worse performance and concept drift"
     assert answers(findings)["data drift"].state == "nothing"
-    assert answers(findings)["concept drift"].text.endswith("changed: far below")
+    assert answers(findings)["concept drift"].text.endswith("in training: far below")
+    assert "whether what was reported is right" in conclude(findings).steps[0]
     assert "newer outcomes" in conclude(findings).steps[0]
 
 
@@ -62,17 +79,26 @@ def test_figures_of_too_few_rows_are_not_called_as_good_as_in_training():
     assert not any("as good as in training" in step for step in conclude(drifted).steps)
 
 
-def test_of_too_few_rows_nothing_is_said_but_that_a_longer_window_has_more():
-    few = ColumnDrift(
-        column="a",
-        role="feature",
-        kind="number",
-        verdict="too few rows",
-        n_reference=9,
-        n_current=3,
+def test_what_nobody_could_compare_has_not_stood_still_because_answers_are_well():
+    well = performance(0.86, estimated=True)
+    unknown = conclude(found(drift=FEW, n_rows=3, estimate=well))
+    assert unknown.state == "unsaid"
+    assert unknown.headline == (
+        "nothing was found, but data drift and prediction drift cannot be told"
     )
-    drift = Drift(n_reference=9, n_current=3, features=(few,), predictions=())
-    found_out = conclude(found(drift=drift, n_rows=3))
+    told = conclude(found(number("age"), estimate=well))
+    assert (told.state, told.headline) == ("nothing", "nothing has moved that matters")
+
+
+def test_why_concept_drift_cannot_be_told_is_no_reason_of_the_performance():
+    untold = performance(0.8, worse=None, notes=("concept drift: there is no hold-out",))
+    said = answers(found(number("age"), performance=untold))
+    assert said["concept drift"].text == "cannot be told: there is no hold-out"
+    assert "no hold-out" not in said["performance"].text
+
+
+def test_of_too_few_rows_nothing_is_said_but_that_a_longer_window_has_more():
+    found_out = conclude(found(drift=FEW, n_rows=3))
     assert found_out.state == "unsaid"
     assert "too few rows to say: 3 rows" in found_out.topics[0].text
     assert "--window 7d" in found_out.steps[-1]

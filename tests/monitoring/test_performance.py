@@ -178,6 +178,7 @@ def test_few_labels_are_shown_and_not_judged(tmp_path):
     assert observed.metrics
     assert "40" in observed.notes[0]
     assert "too few" in observed.notes[0]
+    assert observed.notes[1] == "concept drift: 50 rows with a truth are needed"
 
 
 def test_a_rare_class_keeps_figures_of_single_classes_from_being_judged():

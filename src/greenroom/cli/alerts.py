@@ -13,6 +13,7 @@ import click
 from greenroom.cli.context import Project, config_option, open_here, open_project
 from greenroom.cli.terminal import note, say, table
 from greenroom.errors import MonitoringError
+from greenroom.wording import counted
 
 if TYPE_CHECKING:
     from greenroom.alerts import Alert, AlertRecord, Notice
@@ -69,7 +70,8 @@ def _show(record: AlertRecord, settings: Settings) -> None:
         table("last notices", ["at", "kind", "alert", "what"], told)
     if settings.alert_webhook_url or record.waiting:
         say(
-            f"webhook: {record.n_delivered} notices delivered, {len(record.waiting)} waiting, "
+            f"webhook: {counted(record.n_delivered, 'notice')} delivered, "
+            f"{len(record.waiting)} waiting, "
             f"{record.n_dropped} dropped" + (f"; {record.problem}" if record.problem else "")
         )
 

@@ -76,8 +76,10 @@ def monitor(
     """
     from greenroom.monitoring.comparing import Span
 
-    if window and rows:
-        raise SettingsError("--window and --rows", advice="give one of them")
+    _require_one(("--window", window), ("--rows", rows))
+    for option, value in (("--window", window), ("--rows", rows)):
+        _require_one(("--current", current), (option, value))
+    _require_one(("--every", every), ("--fail-on-drift", fail_on_drift))
     span = Span(n_rows=rows) if rows else Span(read_duration(window or WINDOW, "--window"))
     every_s = read_duration(every, "--every").total_seconds() if every else 0.0
     project, subjects = _subjects(name, only, config)
@@ -97,6 +99,13 @@ def monitor(
     _show(run, as_json=as_json)
     if fail_on_drift and run.found:
         context.exit(FOUND)
+
+
+def _require_one(*options: tuple[str, object]) -> None:
+    """Refuse options of which one would do nothing beside the other."""
+    given = [name for name, value in options if value]
+    if len(given) > 1:
+        raise SettingsError(f"{' and '.join(given)} are both given", advice="give one of them")
 
 
 def _once(
@@ -146,6 +155,10 @@ def _subjects(name: str, only: str, config: Path | None) -> tuple[Project, list[
             raise
         project = open_settings(config=config)
         registered, selector = split_name(name)
+        if only:
+            raise SettingsError(
+                "--model needs an app", advice=f"{name} names the model itself"
+            ) from no_app
         if registered not in build_log_tables(project.settings).models():
             require_registered([registered], project.settings, no_app)
         named = project.settings.models.get(registered)

@@ -95,16 +95,21 @@ def average_precision_interval(value: float, n_positive: int) -> Interval | None
 def mean_interval(values: Floats) -> Interval | None:
     """Return the interval of a mean, by the central limit theorem.
 
+    Of values that are none below 0, as errors and losses are, it does not go below 0 either.
+
     Examples
     --------
     >>> mean_interval(np.array([1.0, 1.0, 1.0]))
     Interval(low=1.0, high=1.0)
+    >>> mean_interval(np.array([0.0, 0.0, 3.0])).low
+    0.0
     """
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     centre = float(values.mean())
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Interval(centre - Z * error, centre + Z * error)
+    least = 0.0 if values.min() >= 0 else -math.inf
+    return Interval(max(least, centre - Z * error), centre + Z * error)
 
 
 def root_interval(squares: Floats) -> Interval | None:
@@ -112,7 +117,7 @@ def root_interval(squares: Floats) -> Interval | None:
     interval = mean_interval(squares)
     if interval is None:
         return None
-    return Interval(math.sqrt(max(0.0, interval.low)), math.sqrt(interval.high))
+    return Interval(math.sqrt(interval.low), math.sqrt(interval.high))
 
 
 def median_interval(values: Floats) -> Interval | None:

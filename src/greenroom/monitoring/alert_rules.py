@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from greenroom.findings import ColumnDrift, Findings, LivePerformance
 from greenroom.monitoring.alert_states import Condition
-from greenroom.monitoring.service_signals import ModelTraffic, Traffic, share_above
+from greenroom.monitoring.service_signals import ModelTraffic, Traffic, share_above, unasked
 from greenroom.monitoring_settings import MonitoringSettings
 from greenroom.wording import counted
 
@@ -83,14 +83,16 @@ def conditions(signals: Signals, thresholds: MonitoringSettings) -> Iterator[Con
     thresholds : MonitoringSettings
         A rule whose setting is None, or false, says nothing.
     """
-    for model in signals.traffic.models:
-        if model.model in signals.served:
-            yield from _service(model, thresholds)
+    asked = {one.model: one for one in signals.traffic.models}
+    for model in signals.served:
+        # A server that was started again has counted nothing yet.
+        yield from _service(asked.get(model) or unasked(model), thresholds)
     yield from _server(signals, thresholds)
-    for found in signals.findings:
+    found = {(one.model, one.version): one for one in signals.findings}
+    for model, version in signals.served.items():
         # What was found of a version that is served no more says nothing of the one that is.
-        if signals.served.get(found.model) == found.version:
-            yield from _findings(found, thresholds)
+        nothing = Findings(app="", model=model, version=version, at="", n_rows=0)
+        yield from _findings(found.get((model, version), nothing), thresholds)
 
 
 def _service(model: ModelTraffic, thresholds: MonitoringSettings) -> Iterator[Condition]:
@@ -172,11 +174,11 @@ def _server(signals: Signals, thresholds: MonitoringSettings) -> Iterator[Condit
 
 def _findings(found: Findings, thresholds: MonitoringSettings) -> Iterator[Condition]:
     of = f"{found.model} version {found.version}"
-    if thresholds.alert_drift and found.drift is not None:
-        drift = found.drift
+    drift = found.drift
+    if thresholds.alert_drift:
         for name, columns, subject in (
-            (DATA_DRIFT, drift.features, f"the data that {of} is asked"),
-            (PREDICTION_DRIFT, drift.predictions, f"the answers of {of}"),
+            (DATA_DRIFT, drift.features if drift else (), f"the data that {of} is asked"),
+            (PREDICTION_DRIFT, drift.predictions if drift else (), f"the answers of {of}"),
         ):
             if drifted := _drifted(columns):
                 text = f"{subject} have drifted: {drifted}"
@@ -184,15 +186,17 @@ def _findings(found: Findings, thresholds: MonitoringSettings) -> Iterator[Condi
             elif not any(one.verdict == "stable" for one in columns):
                 yield _untold(name, found)
     if thresholds.alert_performance:
-        for one in (found.performance, found.estimate):
+        for basis, one in (("observed", found.performance), ("estimated", found.estimate)):
             if one is not None:
-                yield from _performance(one, found, thresholds, of)
+                yield from _performance(one, basis, found, thresholds, of)
+            else:
+                yield _untold(PERFORMANCE, found, basis=basis)
+                yield _untold(CONCEPT_DRIFT, found, basis=basis)
 
 
 def _performance(
-    one: LivePerformance, found: Findings, thresholds: MonitoringSettings, of: str
+    one: LivePerformance, basis: str, found: Findings, thresholds: MonitoringSettings, of: str
 ) -> Iterator[Condition]:
-    basis = "estimated" if one.estimated else "observed"
     reasons = "; ".join(one.reasons)
     if one.degraded:
         worse = ", ".join(
@@ -208,7 +212,7 @@ def _performance(
     if one.concept_drifted is None:
         yield _untold(CONCEPT_DRIFT, found, basis=basis)
     elif one.concept_drifted:
-        text = f"what {of} is asked is answered worse than its data explain: the concept has moved"
+        text = f"rows that {of} answers alike turn out otherwise than in training"
         yield _found(CONCEPT_DRIFT, found, thresholds, text, reasons, basis=basis)
 
 
@@ -233,7 +237,7 @@ def _found(
 
 
 def _untold(name: str, found: Findings, **labels: str) -> Condition:
-    """Say that a run could not tell: of too few rows an alert is not over."""
+    """Say that it cannot be told: of too few rows, or of none, an alert is not over."""
     of = {"model": found.model, "version": found.version, **labels}
     return Condition(name, "warning", of, "", evidence=found.at, known=False)
 

@@ -54,7 +54,13 @@ _EVIDENCE: Final = (MANIFEST_FILE, REFERENCE_FILE, HOLDOUT_FILE)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How much of the log is looked at: the time up to now, or that of the last so many rows."""
+    """How much of the log is looked at: the time up to now, or that of the last so many rows.
+
+    Examples
+    --------
+    >>> str(Span(dt.timedelta(days=1))), str(Span(dt.timedelta(minutes=90))), str(Span(n_rows=1))
+    ('the last 24 h', 'the last 90 min', 'the last row')
+    """
 
     length: dt.timedelta | None = None
     n_rows: int = 0
@@ -62,8 +68,10 @@ class Span:
     def __str__(self) -> str:
         if self.length is None:
             return "the last row" if self.n_rows == 1 else f"the last {self.n_rows:,} rows"
-        hours, rest = divmod(self.length.total_seconds(), 3_600)
-        return f"the last {hours:g} h" if not rest else f"the last {self.length}"
+        seconds = round(self.length.total_seconds())
+        units = ((3_600, "h"), (60, "min"), (1, "s"))
+        size, unit = next(one for one in units if seconds % one[0] == 0)
+        return f"the last {seconds // size:,} {unit}"
 
 
 class LogComparison:
@@ -217,7 +225,7 @@ class FileComparison:
             When its files cannot be had, or are harmed.
         """
         model = replace(self._models[subject.name], dataset=self._source, dataset_name="")
-        data = load_dataset(model, self._folder)
+        data = load_dataset(model, self._folder, to_train=False)
         if not data.n_rows:
             raise NothingToCompare(f"{self._source} has no row")
         directory = self._directory(subject.name, served)

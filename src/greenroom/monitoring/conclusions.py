@@ -22,6 +22,12 @@ State = Literal["found", "nothing", "unsaid"]
 MOST_NAMED: Final = 5
 MOST_METRICS: Final = 3
 
+_DATA: Final = "data drift"
+_PREDICTION: Final = "prediction drift"
+_CONCEPT: Final = "concept drift"
+_OF_CONCEPT: Final = f"{_CONCEPT}: "
+"""What reasons and notes of a performance begin with that are about concept drift."""
+
 _FOUND: Final = {
     "performance": "worse performance",
     "estimated performance": "worse performance by an estimate",
@@ -59,9 +65,8 @@ def conclude(findings: Findings) -> Conclusion:
     'nothing can be said yet'
     """
     topics = tuple(_topics(findings))
-    states = {topic.state for topic in topics}
-    state: State = "found" if "found" in states else "nothing" if "nothing" in states else "unsaid"
-    return Conclusion(state, _headline(topics, state), topics, tuple(_steps(findings)))
+    state, headline = _summary(topics)
+    return Conclusion(state, headline, topics, tuple(_steps(findings)))
 
 
 def figure(value: float) -> str:
@@ -78,9 +83,9 @@ def figure(value: float) -> str:
 def _topics(findings: Findings) -> Iterator[Topic]:
     drift = findings.drift
     if drift is not None:
-        yield _compared("data drift", "feature", drift.features, drift)
+        yield _compared(_DATA, "feature", drift.features, drift)
         if drift.predictions:
-            yield _compared("prediction drift", "output", drift.predictions, drift)
+            yield _compared(_PREDICTION, "output", drift.predictions, drift)
     performance = findings.performance
     if performance is not None and performance.metrics:
         yield _performance("performance", performance)
@@ -117,8 +122,9 @@ def _performance(name: str, found: LivePerformance) -> Topic:
     rows = counted(found.n_scored, "prediction")
     if found.estimated:
         rows = f"an estimate from the probabilities of {rows}"
-    if not found.judged and found.notes:
-        return Topic(name, "unsaid", f"cannot be judged: {found.notes[-1]}", found.estimated)
+    own = [note for note in found.notes if not note.startswith(_OF_CONCEPT)]
+    if not found.judged and own:
+        return Topic(name, "unsaid", f"cannot be judged: {own[-1]}", found.estimated)
     verdict = f"{'' if worse else 'not '}worse than in training"
     if not found.judged:
         why = "training has no figure to judge it by"
@@ -128,15 +134,15 @@ def _performance(name: str, found: LivePerformance) -> Topic:
 
 
 def _concept(found: LivePerformance) -> Topic:
-    name = "concept drift"
+    name = _CONCEPT
     # Reasons speak for a worse performance too, and say what they speak for.
     said = (*found.reasons, *found.notes) if found.concept_drifted is None else found.reasons
-    own = [one.removeprefix(f"{name}: ") for one in said if one.startswith(f"{name}: ")]
+    own = [one.removeprefix(_OF_CONCEPT) for one in said if one.startswith(_OF_CONCEPT)]
     reasons = f": {'; '.join(own)}" if own else ""
     if found.concept_drifted is None:
         return Topic(name, "unsaid", f"cannot be told{reasons}")
     if found.concept_drifted:
-        text = "answers are worse than moved data explain: what follows from the features changed"
+        text = "rows that are answered alike turn out otherwise than in training"
         return Topic(name, "found", text + reasons)
     return Topic(name, "nothing", f"no sign of it{reasons}")
 
@@ -150,13 +156,18 @@ def _metric(metric: MetricFinding) -> str:
     return text
 
 
-def _headline(topics: Sequence[Topic], state: State) -> str:
+def _summary(topics: Sequence[Topic]) -> tuple[State, str]:
     found = [_FOUND.get(topic.name, topic.name) for topic in topics if topic.state == "found"]
     if found:
-        return f"found: {_listed(found)}"
-    if state == "nothing":
-        return "nothing has moved that matters"
-    return "nothing can be said yet"
+        return "found", f"found: {_listed(found)}"
+    if not any(topic.state == "nothing" for topic in topics):
+        return "unsaid", "nothing can be said yet"
+    told = {topic.name for topic in topics if topic.state == "nothing"}
+    if _DATA not in told:
+        # That answers are well, by an estimate perhaps, does not say that nothing has moved.
+        untold = [name for name in (_DATA, _PREDICTION) if name not in told]
+        return "unsaid", f"nothing was found, but {_listed(untold)} cannot be told"
+    return "nothing", "nothing has moved that matters"
 
 
 def _steps(findings: Findings) -> Iterator[str]:
@@ -166,7 +177,8 @@ def _steps(findings: Findings) -> Iterator[str]:
     worse = performance is not None and performance.degraded
     if performance is not None and performance.concept_drifted:
         yield (
-            "Train on rows with newer outcomes: old ones teach a relation that holds no more. "
+            "See first whether what was reported is right: a label that is turned round looks the "
+            "same. Then train on newer outcomes: old ones teach a relation that holds no more. "
             "`greenroom train` takes the new version through the gate."
         )
     elif worse:

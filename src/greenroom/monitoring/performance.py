@@ -158,6 +158,8 @@ def observe_performance(
         concept = concept_drift(task.name, holdout, truth, predictions, ordered=ordered)
         drifted, reasons = concept.drifted, (*reasons, *concept.reasons)
         notes = (*notes, *concept.notes)
+    else:
+        notes = (*notes, f"concept drift: {bounds.minimum_rows} rows with a truth are needed")
     known = None if holdout is None or holdout.y is None else (holdout.y, holdout.predictions)
     return LivePerformance(
         estimated=False,

@@ -47,8 +47,8 @@ _WORDS: Final = (
     ("Prediction drift", "The version's own answers are spread differently than they were then."),
     (
         "Concept drift",
-        "The same features have another outcome than in training: answers are worse than moved "
-        "data explain. It shows where it is known what was really the case, and only there.",
+        "The same features have another outcome than in training, which moved data do not explain. "
+        "It shows where it is known what was really the case, and only there.",
     ),
     (
         "A verdict",

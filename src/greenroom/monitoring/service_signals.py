@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from greenroom.instruments import ANSWERS, LATENCY_BOUNDS, UNLOGGED, Totals
 from greenroom.vitals import quantile
 
-__all__ = ["ModelTraffic", "Traffic", "TrafficWindow", "share_above"]
+__all__ = ["ModelTraffic", "Traffic", "TrafficWindow", "share_above", "unasked"]
 
 _Cells: TypeAlias = tuple[float, ...]
 _NOTHING: Final[_Cells] = (0.0,) * (len(LATENCY_BOUNDS) + 2)
@@ -67,6 +67,11 @@ class Traffic(NamedTuple):
 
     models: tuple[ModelTraffic, ...] = ()
     n_unlogged: int = 0
+
+
+def unasked(model: str) -> ModelTraffic:
+    """Return what there is to say of a model that nobody has asked since the server's start."""
+    return ModelTraffic(model, 0, 0, _NOTHING[:-1], None)
 
 
 def share_above(cells: Sequence[float], seconds: float) -> float:

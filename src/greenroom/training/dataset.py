@@ -103,6 +103,7 @@ def load_dataset(
     rows: int = 0,
     generated: bool = False,
     pulls: bool = True,
+    to_train: bool = True,
     on_progress: OnProgress = silent,
 ) -> Dataset:
     """Read a model's data, check them, and take their fingerprints.
@@ -120,6 +121,9 @@ def load_dataset(
     pulls : bool
         Whether DVC may bring such a file, where a pointer stands in its place and no stand-in is
         asked for.
+    to_train : bool
+        Whether a model is to be trained on them. Rows that are only looked at may be without the
+        target, of one class, or none at all.
     on_progress : callable
         Told what is being done.
 
@@ -131,7 +135,7 @@ def load_dataset(
         When the file cannot be read, or its rows do not fit the columns: every problem at once.
     """
     if not isinstance(model.dataset, str):
-        return _checked(model, _called(model), rows, on_progress)
+        return _checked(model, _called(model), rows, to_train, on_progress)
     on_progress(f"reading {model.dataset}", None)
     stands_in = generated and model.generated is not None
     try:
@@ -141,9 +145,9 @@ def load_dataset(
     except (FileNotFoundError, NotADirectoryError) as error:
         if stands_in:
             on_progress("generating data", None)
-            return _checked(model, _generated(model), rows, on_progress)
-        raise _missing(model, folder) from error
-    return _checked(model, _parsed(model, file), rows, on_progress)
+            return _checked(model, _generated(model), rows, to_train, on_progress)
+        raise _missing(model, folder, to_train=to_train) from error
+    return _checked(model, _parsed(model, file), rows, to_train, on_progress)
 
 
 def require_dataset(model: Model, folder: Path, *, generated: bool = False) -> None:
@@ -180,13 +184,15 @@ class _Source:
     generated: bool = False
 
 
-def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -> Dataset:
+def _checked(
+    model: Model, found: _Source, rows: int, to_train: bool, on_progress: OnProgress
+) -> Dataset:
     """Cast every column, then either raise one error about all of them, or fingerprint."""
     context = _context(model, found)
     if model.rows is not None:
         on_progress("making rows", None)
         found = _derived(model, found)
-    problems = [*found.problems, *_absent(model, found), *_uneven(found)]
+    problems = [*found.problems, *_absent(model, found, to_train), *_uneven(found, to_train)]
     columns: Columns = {}
     for position, column in enumerate(model.columns):
         on_progress("checking columns", position / len(model.columns))
@@ -198,7 +204,7 @@ def _checked(model: Model, found: _Source, rows: int, on_progress: OnProgress) -
     if model.target and model.target in found.table:
         cast = _cast_target(model, found.table[model.target])
         target = cast.values
-        problems += _described(cast.misfits, found) or _unusable(model, target)
+        problems += _described(cast.misfits, found) or _unusable(model, target, to_train)
     if problems:
         raise DataError(
             f"dataset {found.source} does not fit model {model.name!r}: {'; '.join(problems)}",
@@ -267,27 +273,29 @@ def _cast_target(model: Model, values: pa.Array | pa.ChunkedArray) -> Cast:
     return cast_column(values, Column(model.target, "number"))
 
 
-def _absent(model: Model, found: _Source) -> Iterator[str]:
+def _absent(model: Model, found: _Source, to_train: bool) -> Iterator[str]:
     wanted = _wanted(model)
-    missing = [repr(name) for name in wanted if name not in found.table]
+    needed = wanted if to_train else [column.name for column in model.columns]
+    missing = [repr(name) for name in needed if name not in found.table]
     if missing:
         there = ", ".join((*(name for name in wanted if name in found.table), *found.ignored))
         yield f"no column {', '.join(missing)} (there are: {there or 'none'})"
 
 
-def _uneven(found: _Source) -> Iterator[str]:
+def _uneven(found: _Source, to_train: bool) -> Iterator[str]:
     lengths = {len(values) for values in found.table.values()}
     if len(lengths) > 1:
         yield f"its columns differ in length: {', '.join(map(str, sorted(lengths)))} rows"
-    elif lengths == {0}:
+    elif lengths == {0} and to_train:
         yield "it has no rows"
 
 
-def _unusable(model: Model, target: npt.NDArray[Any]) -> list[str]:
+def _unusable(model: Model, target: npt.NDArray[Any], to_train: bool) -> list[str]:
     """Say what is wrong with a target whose values are right one by one."""
     if model.task.name == "anomaly" and not np.isin(target, (0, 1)).all():
         return [f"target {model.target!r} must hold 1 for an anomaly and 0 for none"]
-    if model.task.name == "classification" and len(target) and (target == target[0]).all():
+    one_class = bool(len(target)) and bool((target == target[0]).all())
+    if to_train and model.task.name == "classification" and one_class:
         return [f"target {model.target!r} holds one class only"]
     return []
 
@@ -305,9 +313,11 @@ def _wanted(model: Model) -> list[str]:
     return [column.name for column in model.columns] + ([model.target] if model.target else [])
 
 
-def _missing(model: Model, folder: Path) -> DataMissing:
+def _missing(model: Model, folder: Path, *, to_train: bool = True) -> DataMissing:
     source = str(model.dataset)
     ways = ways_to_have(source, folder)
+    if not to_train:
+        return DataMissing(f"there is no data file {shown(source)}", advice=", or ".join(ways))
     if model.generated is not None:
         ways.append("train on generated data with --generated (GREENROOM_GENERATED=1)")
     return DataMissing(
