@@ -221,9 +221,11 @@ class NativeRuntime:
         if self._expand is None:
             return columns
         try:
-            return self._expand(plain_request(self.schema, columns))
+            made = self._expand(plain_request(self.schema, columns))
         except ValueError as error:
             raise _refusal(error, self.schema) or error from None
+        _require_years(made)
+        return made
 
 
 def _time_column(manifest: Manifest | None) -> Column | None:
@@ -236,6 +238,18 @@ def _time_column(manifest: Manifest | None) -> Column | None:
 def plain_request(schema: Schema, columns: Columns) -> dict[str, Any]:
     """Return the first row of a request as ``expand`` is given it, under the data's names."""
     return {column.name: _plain(columns[column.name][0], column.kind) for column in schema}
+
+
+def _require_years(columns: Columns) -> None:
+    """Refuse rows of days that have no date: no reply can say them, and no log can keep them."""
+    for values in columns.values():
+        if values.dtype.kind == "M" and ((values < _YEAR_1) | (values >= _YEAR_10000)).any():
+            problem = "reaches beyond the years 1 to 9999"
+            raise RequestInvalid(f"the request {problem}", [FieldProblem(0, "", problem)])
+
+
+_YEAR_1: Final = np.datetime64("0001-01-01")
+_YEAR_10000: Final = np.datetime64("10000-01-01")
 
 
 def _refusal(error: ValueError, schema: Schema) -> RequestInvalid | None:
