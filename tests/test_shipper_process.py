@@ -128,6 +128,19 @@ def test_one_that_was_pressed_stands_back_again_when_nothing_waits(tmp_path):
         assert spool.waits_since_s() is None
 
 
+def test_that_it_ends_with_the_server_is_no_event(tmp_path):
+    async def check() -> None:
+        async with started(setup_of(tmp_path, patience_s=0.0, interval_s=0.01)) as (
+            shipper,
+            events,
+        ):
+            await until((tmp_path / "spool" / "shipper.lock").exists)
+            await shipper.stop(grace_s=20.0)
+            assert events == []
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize(("level", "told"), [("INFO", False), ("DEBUG", True)])
 def test_calls_to_mlflow_are_told_with_debug_alone(tmp_path, level, told):
     setup = setup_of(tmp_path, interval_s=0.05, patience_s=0.0, log_level=level)

@@ -80,6 +80,7 @@ class ShipperProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._pressed = False
+        self._stopping = False
         self._counters_fd = -1
         self.pid = 0
 
@@ -104,6 +105,7 @@ class ShipperProcess:
         if not self._tasks:
             return
         process = self._process
+        self._stopping = True
         self._close()
         if process is not None:
             with contextlib.suppress(TimeoutError):
@@ -120,6 +122,8 @@ class ShipperProcess:
         while True:
             began_s = asyncio.get_running_loop().time()
             status = await self._once()
+            if self._stopping:
+                return
             if asyncio.get_running_loop().time() - began_s > _LASTING_S:
                 failures = 0
             if self._pressed:
