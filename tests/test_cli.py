@@ -14,6 +14,8 @@ import pytest
 
 import misbehaving
 from greenroom.access.tokens import secret_digest
+from greenroom.cli.running import served_state
+from greenroom.status import ModelStatus, VersionStatus
 from sample_app import write_app
 
 
@@ -431,3 +433,14 @@ def test_candidates_and_data_belong_to_one_model_that_is_named(call, tmp_path):
         report = json.loads((tmp_path / "report.json").read_text())
         assert (report["state"], report["error"]) == ("failed", "AppError")
         assert "has several models; name one of one, two" in report["problem"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("registry", "version 3, Production"), ("fallback", "version 3, the fallback file")],
+)
+def test_the_start_up_table_says_what_a_version_was_selected_by(source, told):
+    serving = VersionStatus(version="3", stage="Production", source=source)
+    model = ModelStatus(name="m", selector="Production", route="/predict", serving=serving)
+
+    assert served_state(model) == told

@@ -93,9 +93,11 @@ def test_a_field_that_the_features_refuse_is_named_with_its_row():
     module = FeaturesModule("digest", "", ModuleType("made"), features)
     runtime = NativeRuntime(schema=RENAMED, task=regression, apply=total, features=module)
 
-    with pytest.raises(RequestInvalid, match="the_a is not known") as refused:
+    with pytest.raises(RequestInvalid, match=r"^row 1: the_a is not known") as refused:
         runtime.predict({"a": np.array([1.0, 10.0])})
     assert refused.value.problems == (FieldProblem(1, "the_a", "is not known"),)
+    with pytest.raises(RequestInvalid, match=r"^the_a is not known"):
+        runtime.predict({"a": np.array([10.0])})
 
 
 def test_a_fault_of_the_features_is_no_refusal_of_the_request():

@@ -120,11 +120,21 @@ def test_every_kind_has_its_array_type():
         ("1970-01-01T00:00:00.000001Z", 1),
         ("1970-01-01 00:00:00", 0),
         ("1969-12-31T23:59:59Z", -1_000_000),
-        ("0001-01-01T00:00:00+14:00", -62_135_596_800_000_000 - 14 * 3_600_000_000),
+        ("0001-01-01T00:00:00-14:00", -62_135_596_800_000_000 + 14 * 3_600_000_000),
+        ("9999-12-31T23:59:59", 253_402_300_799_000_000),
     ],
 )
 def test_a_date_and_time_without_a_zone_is_utc_and_any_zone_is_converted(text, microseconds):
     assert columns({**GOOD, "t": text})["t"][0].astype(int) == microseconds
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:30:00-01:00"])
+def test_a_date_and_time_that_has_no_date_in_utc_is_refused(text):
+    past = Schema((Column("past", "records", columns=(Column("at", "datetime"),)),))
+    requests, said = RequestType.compile(past), "is outside the years 1 to 9999 in UTC"
+
+    assert problems({**GOOD, "t": text}) == {(0, "t"): said}
+    assert problems({"past": [{"at": text}]}, requests) == {(0, "past[0].at"): said}
 
 
 def test_strings_stay_strings():

@@ -377,6 +377,15 @@ def test_what_expand_refuses_is_a_bad_field_by_its_name(forecasting):
     assert refused.value.problems == ((0, "history", "holds nothing but spending"),)
 
 
+def test_a_forecast_of_days_that_have_no_date_is_refused(forecasting):
+    _, answer = answers(forecasting)
+    sent = [{"date": "9999-12-30", "amount": 1}]
+
+    assert len(answer({"days": 1, "history": sent})["predictions"]) == 1
+    with pytest.raises(RequestInvalid, match="the request reaches beyond the years 1 to 9999"):
+        answer({"days": 2, "history": sent})
+
+
 def test_a_version_that_lost_its_context_is_corrupt(forecasting):
     (forecasting / CONTEXT_FILE).unlink()
 

@@ -639,6 +639,13 @@ def test_a_reload_that_fails_says_why(error, status):
     assert said["message"] == error.message
 
 
+def test_a_prediction_of_an_unknown_model_is_told_which_there_are():
+    error = error_of(FakeServer([served()]).post("/models/other/predict", json=GOOD), 404)
+
+    assert error["message"] == "there is no model of that name"
+    assert error["advice"] == "there are credit"
+
+
 def test_an_unknown_model_is_not_reloaded():
     error_of(FakeServer([served()]).post("/models/other/reload"), 404)
 

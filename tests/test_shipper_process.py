@@ -13,7 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fake_mlflow import fake_mlflow
 from greenroom import processes
+from greenroom.log.mlflow_setup import MlflowSetup
+from greenroom.log.server_events import EventBox, ServerEvent
 from greenroom.log.shipper import SHIPPER_VARIABLE, ShipperSetup
 from greenroom.log.shipper_process import COMMAND, ShipperProcess
 from test_shipping import ROW, answers, request, spooled, version
@@ -123,6 +126,37 @@ def test_one_that_was_pressed_stands_back_again_when_nothing_waits(tmp_path):
     with running(setup) as process:
         wait_for(lambda: processes.runs_when_idle(process.pid), "it stands back", within_s=20)
         assert spool.waits_since_s() is None
+
+
+def test_that_it_ends_with_the_server_is_no_event(tmp_path):
+    async def check() -> None:
+        async with started(setup_of(tmp_path, patience_s=0.0, interval_s=0.01)) as (
+            shipper,
+            events,
+        ):
+            await until((tmp_path / "spool" / "shipper.lock").exists)
+            await shipper.stop(grace_s=20.0)
+            assert events == []
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(("level", "told"), [("INFO", False), ("DEBUG", True)])
+def test_calls_to_mlflow_are_told_with_debug_alone(tmp_path, level, told):
+    setup = setup_of(tmp_path, interval_s=0.05, patience_s=0.0, log_level=level)
+    event = ServerEvent(at_us=1, kind="sample", figures={"health/healthy": 1.0})
+
+    async def check(mlflow) -> None:
+        EventBox(tmp_path / "spool").note(event)
+        to = MlflowSetup(
+            tracking_uri=mlflow.uri, experiment="e", modes={}, batch_size=1, max_waiting=1
+        )
+        async with started(msgspec.structs.replace(setup, mlflow=to)) as (_, events):
+            await until(lambda: mlflow.n_batches)
+        assert any("/runs/log-batch" in line for line in events) is told
+
+    with fake_mlflow() as mlflow:
+        asyncio.run(check(mlflow))
 
 
 @contextmanager

@@ -173,6 +173,13 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
         assert "No space left on device" in folder_problem(tmp_path)
 
 
+def test_a_disk_without_room_for_a_segment_of_the_log_is_named(tmp_path):
+    assert folder_problem(tmp_path, 1) == ""
+    problem = folder_problem(tmp_path, 2**62)
+    assert f"the disk of the state folder {tmp_path} has not the" in problem
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_watching_goes_on_and_tells_numbers_and_problems(sampler, tmp_path):
     taken: list[Vitals] = []
     problems: list[str] = []

@@ -97,6 +97,7 @@ def build_shipper(
         keep_days=settings.log_keep_days,
         patience_s=settings.log_ship_patience_s,
         mlflow=mlflow_setup(settings, app),
+        log_level=settings.log_level,
     )
     return ShipperProcess(setup, max_bytes=settings.log_max_bytes, on_event=on_event, on_log=on_log)
 

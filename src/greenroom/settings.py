@@ -230,8 +230,8 @@ class Settings(MonitoringSettings, frozen=True, kw_only=True, forbid_unknown_fie
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Meta(
-            description="What the server's own log shows; with `DEBUG` also each call to MLflow "
-            "and each load."
+            description="What the server's own log shows: `DEBUG` (also each call to MLflow and "
+            "each load), `INFO`, `WARNING` or `ERROR`."
         ),
     ] = "INFO"
     access_log: Annotated[

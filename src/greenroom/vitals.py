@@ -109,16 +109,29 @@ def quantile(cells: Sequence[float], share: float) -> float:
     return LATENCY_BOUNDS[-1]
 
 
-def folder_problem(folder: Path) -> str:
-    """Say why nothing can be written into a folder; empty when something can. Leaves nothing."""
+def folder_problem(folder: Path, needs_bytes: int = 0) -> str:
+    """Say why too little can be written into a folder; empty when enough can. Leaves nothing.
+
+    Parameters
+    ----------
+    folder : Path
+    needs_bytes : int
+        How much the prediction log lays out at a time.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(_PROBE)
             probe.flush()
+        short = shutil.disk_usage(folder).free < needs_bytes
     except OSError as error:
         return (
             f"the state folder {folder} cannot be written: {error.strerror or error}; no new"
             " version can be brought there, and a restart may not find what is selected now"
+        )
+    if short:
+        return (
+            f"the disk of the state folder {folder} has not the {needs_bytes // 2**20} MB that the"
+            " prediction log lays out at a time; predictions are refused soon, or not noted"
         )
     return ""
 
@@ -207,6 +220,7 @@ async def watch(
     on_sample: Callable[[Vitals], None],
     on_problem: Callable[[str], None],
     *,
+    needs_bytes: int = 0,
     interval_s: float = INTERVAL_S,
 ) -> None:
     """Take the vitals for ever, and see whether the state folder can be written to.
@@ -220,11 +234,13 @@ async def watch(
         Told the numbers.
     on_problem : callable
         Told what is wrong with the folder; an empty text where nothing is.
+    needs_bytes : int
+        How much room the folder needs at least.
     interval_s : float
         How long to wait in between.
     """
     while True:
         on_sample(await in_background(sampler.sample))
         if folder is not None:
-            on_problem(await in_background(partial(folder_problem, folder)))
+            on_problem(await in_background(partial(folder_problem, folder, needs_bytes)))
         await asyncio.sleep(interval_s)

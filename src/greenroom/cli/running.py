@@ -26,11 +26,12 @@ from greenroom.cli.context import (
 from greenroom.cli.registered import read_schema, require_registered, split_name
 from greenroom.cli.terminal import note, print_error, progress, show_log, table
 from greenroom.errors import AppError, GreenroomError, ProcessError, SettingsError
+from greenroom.status import FALLBACK
 
 if TYPE_CHECKING:
     from greenroom.deployment.following import Follower
     from greenroom.settings import Settings
-    from greenroom.status import Status
+    from greenroom.status import ModelStatus, Status
     from greenroom.supervision.supervisor import Supervisor
     from greenroom.tracking_server import TrackingServer
 
@@ -261,7 +262,7 @@ def _print_urls(project: Project, status: Status, address: tuple[str, int]) -> N
     n_more = len(status.models) - len(listed)
     rows = [
         ["API", base, _door(settings)],
-        *([f"POST {model.name}", base + model.route, _served(model)] for model in listed),
+        *([f"POST {model.name}", base + model.route, served_state(model)] for model in listed),
         *([["models", f"{base}/models", f"{n_more} more"]] if n_more else []),
         ["documentation", f"{base}/docs", ""],
         ["health", f"{base}/health", status.health],
@@ -277,11 +278,14 @@ def _door(settings: Settings) -> str:
     return "development tokens" if settings.development_tokens else "asks for tokens"
 
 
-def _served(model: Any) -> str:
+def served_state(model: ModelStatus) -> str:
+    """Say in a few words what answers for a model, or why nothing does."""
     if model.serving is None:
         return "; ".join(model.problems) or "nothing is selected"
     generated = ", trained on generated data" if model.serving.generated_data else ""
-    return f"version {model.serving.version}, {model.selector}{generated}"
+    # Of the file nobody knows whether its version is selected.
+    selected = "the fallback file" if model.serving.source == FALLBACK else model.selector
+    return f"version {model.serving.version}, {selected}{generated}"
 
 
 def _refuse_missing_data(project: Project, mlflow: TrackingServer) -> None:

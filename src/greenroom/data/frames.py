@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from greenroom.errors import FieldProblem, RequestInvalid
 from greenroom.schema import TIME_KINDS, Columns, Kind, Schema
 
 if TYPE_CHECKING:
@@ -46,18 +47,38 @@ def signature_frame(columns: Columns, types: Mapping[str, str]) -> pd.DataFrame:
     types : mapping of str to str
         MLflow's type of each: ``{"age": "long", "income": "double"}``.
 
+    Raises
+    ------
+    RequestInvalid
+        When an instant lies where MLflow's nanoseconds do not reach: it would become another one.
+
     Examples
     --------
     >>> frame = signature_frame({"a": np.array([1.0, 2.0])}, {"a": "long"})
     >>> str(frame.dtypes["a"])
     'int64'
     """
+    for name, values in columns.items():
+        if types[name] == "datetime":
+            _require_nanoseconds(name, values)
     return to_frame({name: _typed(values, types[name]) for name, values in columns.items()})
 
 
 def single_precision(names: tuple[str, ...], types: Mapping[str, str]) -> tuple[int, ...]:
     """Return the positions of the columns that a signature's frame holds as float32."""
     return tuple(place for place, name in enumerate(names) if types[name] == "float")
+
+
+def _require_nanoseconds(name: str, values: npt.NDArray[Any]) -> None:
+    beyond = np.flatnonzero((values < _FIRST_DAY) | (values > _LAST_DAY))
+    if len(beyond):
+        found = [FieldProblem(int(beyond[0]), name, f"is not between {_FIRST_DAY} and {_LAST_DAY}")]
+        advice = "the model's signature has instants in nanoseconds, which reach no further"
+        raise RequestInvalid(f"{name} {found[0].problem}", found, advice=advice)
+
+
+_FIRST_DAY: Final = np.datetime64("1677-09-22")
+_LAST_DAY: Final = np.datetime64("2262-04-11")
 
 
 def _typed(values: npt.NDArray[Any], mlflow_type: str) -> npt.NDArray[Any]:

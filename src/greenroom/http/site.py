@@ -8,6 +8,7 @@ that predictions take is :mod:`greenroom.http.serving`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from greenroom.http.docs_pages import describe, docs_routes
 from greenroom.http.endpoints import Endpoint as OwnEndpoint
 from greenroom.http.error_replies import HttpRefusal, error_reply
 from greenroom.http.own_views import own_view
-from greenroom.http.pages import Later, Page, TextPage
+from greenroom.http.pages import Later, Page, TextPage, predict_path
 from greenroom.http.traffic import note_error
 from greenroom.http.visits import Visit
 from greenroom.inference.inference import LoadedGeneration
@@ -286,8 +287,11 @@ class Site:
             return next(iter(models.values()))
         if name in models:
             return models[name]
-        problem = "there is no model of that name" if name else "there is not one model alone"
-        raise HttpRefusal(404, problem, advice=f"there are {_listed(list(models)) or 'none'}")
+        raise (
+            _unknown(models)
+            if name
+            else HttpRefusal(404, "there is not one model alone", advice=_names(models))
+        )
 
     async def _openapi(self, request: Request) -> Response:
         try:
@@ -320,10 +324,16 @@ class Site:
                 headers={"allow": allow},
             )
         elif error.status_code == 404:
-            refusal = HttpRefusal(404, "nothing answers at this path", advice=self._paths())
+            refusal = self._unmatched(request.scope["path"])
         else:
             refusal = HttpRefusal(error.status_code, str(error.detail))
         return _error(refusal, request, "no route")
+
+    def _unmatched(self, path: str) -> HttpRefusal:
+        with suppress(NotServing):
+            if _PREDICT.fullmatch(path):
+                return _unknown(self._models().by_name)
+        return HttpRefusal(404, "nothing answers at this path", advice=self._paths())
 
     def _paths(self) -> str:
         found = [f"{operation.method} {operation.path}" for operation in self.operations]
@@ -334,6 +344,17 @@ class Site:
 
 MOST_LISTED: Final = 20
 """How many names an error lists; ``/models`` has them all."""
+
+
+_PREDICT: Final = re.compile(predict_path("[^/]+"))
+
+
+def _unknown(models: Mapping[str, ServedModel]) -> HttpRefusal:
+    return HttpRefusal(404, "there is no model of that name", advice=_names(models))
+
+
+def _names(models: Mapping[str, ServedModel]) -> str:
+    return f"there are {_listed(list(models)) or 'none'}"
 
 
 def _listed(names: Sequence[str]) -> str:

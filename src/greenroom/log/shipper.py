@@ -75,6 +75,8 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
         An inherited file that is closed when the supervisor ends.
     counters_fd : int
         An inherited file with what the workers count; negative where there is none.
+    log_level : {"DEBUG", "INFO", "WARNING", "ERROR"}
+        What it tells; with ``DEBUG`` each call to MLflow too.
     """
 
     spool: str
@@ -86,6 +88,7 @@ class ShipperSetup(msgspec.Struct, frozen=True, kw_only=True):
     mlflow: MlflowSetup | None = None
     control_fd: int = -1
     counters_fd: int = -1
+    log_level: str = "INFO"
 
 
 class Shipper:
@@ -238,6 +241,7 @@ def main() -> None:
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     try:
         setup = msgspec.json.decode(os.environ.get(SHIPPER_VARIABLE, ""), type=ShipperSetup)
+        _tell(setup.log_level)
         shipper = Shipper(setup)
         signal.signal(signal.SIGTERM, lambda *_: shipper.stop())
         # The terminal sends it to all: what the workers leave is shipped when they have ended.
@@ -246,6 +250,14 @@ def main() -> None:
     except (GreenroomError, msgspec.DecodeError) as error:
         logging.getLogger(__name__).critical("%s", error)
         sys.exit(1)
+
+
+def _tell(level: str) -> None:
+    """Tell of ours what is at least so bad, and of libraries what is a warning."""
+    # httpx would tell of every call to MLflow.
+    logging.getLogger().setLevel("WARNING")
+    for name in ("greenroom", __name__):
+        logging.getLogger(name).setLevel(level)
 
 
 if __name__ == "__main__":

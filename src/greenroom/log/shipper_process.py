@@ -107,6 +107,7 @@ class ShipperProcess:
             return
         self._stopping = True
         process = self._process
+        self._stopping = True
         self._close()
         if process is not None:
             with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ __all__ = [
     "MAX_RECORDS",
     "explain",
     "field_problems",
+    "is_instant",
     "parse_body",
     "readable_name",
     "sentence",
@@ -242,10 +243,7 @@ def value_problem(column: Column, value: Any) -> str:
         case "date":
             return "" if _reads_as(value, date) else "must be a date, such as 2024-01-15"
         case _:
-            example = "2024-01-15T10:30:00Z"
-            return (
-                "" if _reads_as(value, datetime) else f"must be a date and time, such as {example}"
-            )
+            return _datetime_problem(value)
 
 
 def _number_problem(column: Column, value: Any) -> str:
@@ -274,6 +272,31 @@ def _category_problem(column: Column, value: Any) -> str:
         return ""
     shown = ", ".join(column.categories[:20])
     return f"must be one of {shown}{', ...' if len(column.categories) > 20 else ''}"
+
+
+def _datetime_problem(value: Any) -> str:
+    if not _reads_as(value, datetime):
+        return "must be a date and time, such as 2024-01-15T10:30:00Z"
+    if not is_instant(msgspec.convert(value, datetime)):
+        return "is outside the years 1 to 9999 in UTC"
+    return ""
+
+
+def is_instant(value: datetime) -> bool:
+    """Say whether an instant has a date in UTC: an offset may take it out of the years there are.
+
+    Examples
+    --------
+    >>> is_instant(datetime.fromisoformat("9999-12-31T23:30:00-01:00"))
+    False
+    """
+    if value.year not in {1, 9999} or value.tzinfo is None:
+        return True
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _reads_as(value: Any, kind: type) -> bool:

@@ -22,7 +22,13 @@ from msgspec import Meta
 from msgspec.structs import astuple
 
 from greenroom.errors import RequestMalformed, VersionUnloadable
-from greenroom.payloads.refusal import LARGEST_INTEGER, MAX_RECORDS, explain, too_many_rows
+from greenroom.payloads.refusal import (
+    LARGEST_INTEGER,
+    MAX_RECORDS,
+    explain,
+    is_instant,
+    too_many_rows,
+)
 from greenroom.schema import Column, Columns, Schema
 
 __all__ = ["MAX_ROWS", "RequestType", "Rows", "column_array"]
@@ -109,6 +115,8 @@ class RequestType:
         self._listed: Final = msgspec.json.Decoder(listed).decode
         self._nullable: Final = any(column.nullable for column in schema)
         self._records: Final = tuple(p for p, c in enumerate(schema) if c.kind == "records")
+        inner = chain.from_iterable(column.columns for column in schema)
+        self._timed: Final = any(column.kind == "datetime" for column in (*schema, *inner))
         self._outlines_clash: Final = any(c.request_name == "instances" for c in schema)
 
     @classmethod
@@ -150,6 +158,8 @@ class RequestType:
         if rows.n_rows > max_rows:
             raise too_many_rows(rows.n_rows, max_rows)
         if not rows.n_rows or (_n_colons(body) != n_names and _n_names(body) != n_names):
+            explain(body, self.schema, max_rows=max_rows)
+        if self._timed and not all(map(is_instant, _instants(rows._values))):
             explain(body, self.schema, max_rows=max_rows)
         return rows
 
@@ -213,6 +223,15 @@ def _n_inner(row: msgspec.Struct, places: Sequence[int]) -> int:
     given = (cells[place] for place in places if cells[place] is not _ABSENT)
     inner = chain.from_iterable(records or () for records in given)
     return sum(value is not _ABSENT for record in inner for value in astuple(record))
+
+
+def _instants(rows: Sequence[msgspec.Struct]) -> Iterator[datetime]:
+    """Give every instant of some rows, also inside of their records."""
+    for value in chain.from_iterable(map(astuple, rows)):
+        if isinstance(value, datetime):
+            yield value
+        elif isinstance(value, list):
+            yield from _instants(value)
 
 
 def _by_column(schema: Schema, values: Sequence[msgspec.Struct]) -> Columns:
@@ -309,7 +328,7 @@ def _dates(values: Sequence[Any]) -> npt.NDArray[Any]:
 
 
 def _datetimes(values: Sequence[Any]) -> npt.NDArray[Any]:
-    """Convert through whole microseconds: an instant near year 1 may lie before it in UTC."""
+    """Convert through whole microseconds, which are exact."""
     array = np.empty(len(values), dtype="datetime64[us]")
     for position, value in enumerate(_present(values)):
         array[position] = None if value is None else _microseconds(value)

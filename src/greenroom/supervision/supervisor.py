@@ -27,6 +27,7 @@ from greenroom.errors import ProcessError
 from greenroom.instruments import SupervisorInstruments, Totals, read_totals
 from greenroom.job_store import JobStore
 from greenroom.log.shipper_process import ShipperProcess
+from greenroom.log.spooling import SEGMENT_BYTES
 from greenroom.registry_errands import RegistryErrands
 from greenroom.settings import Settings
 from greenroom.status import RestartStatus, Status
@@ -338,7 +339,9 @@ class Supervisor:
                 self._chronicle.sampled(self.status, vitals, totals)
 
         sampler = Sampler(totals, Path(self.settings.home))
-        await watch(sampler, self._home, on_sample, self._pursuit.show_folder)
+        needs_bytes = SEGMENT_BYTES if self.settings.log else 0
+        show = self._pursuit.show_folder
+        await watch(sampler, self._home, on_sample, show, needs_bytes=needs_bytes)
 
     def _count_workers(self) -> None:
         living = self._rollout.crew.living.values()

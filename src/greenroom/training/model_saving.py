@@ -28,6 +28,8 @@ _QUIET: Final = {
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # MLflow takes it when it is imported, which may come later.
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 
 

@@ -30,6 +30,7 @@ from greenroom.errors import (
     VersionUnloadable,
 )
 from greenroom.evaluation.predictions import Predictions
+from greenroom.payloads.refusal import sentence
 from greenroom.payloads.request import RequestType, Rows
 from greenroom.schema import Column, Columns, Schema, matrix, n_rows
 from greenroom.task import Task, classification, forecast, regression
@@ -205,7 +206,7 @@ class NativeRuntime:
         try:
             made = columns if self._features is None else self._features.features(dict(columns))
         except ValueError as error:
-            raise _refusal(error, self.schema) or error from None
+            raise _refusal(error, self.schema, n_rows(columns)) or error from None
         try:
             return {name: made[name] for name in self._inputs}
         except KeyError as error:
@@ -221,9 +222,11 @@ class NativeRuntime:
         if self._expand is None:
             return columns
         try:
-            return self._expand(plain_request(self.schema, columns))
+            made = self._expand(plain_request(self.schema, columns))
         except ValueError as error:
             raise _refusal(error, self.schema) or error from None
+        _require_years(made)
+        return made
 
 
 def _time_column(manifest: Manifest | None) -> Column | None:
@@ -238,7 +241,19 @@ def plain_request(schema: Schema, columns: Columns) -> dict[str, Any]:
     return {column.name: _plain(columns[column.name][0], column.kind) for column in schema}
 
 
-def _refusal(error: ValueError, schema: Schema) -> RequestInvalid | None:
+def _require_years(columns: Columns) -> None:
+    """Refuse rows of days that have no date: no reply can say them, and no log can keep them."""
+    for values in columns.values():
+        if values.dtype.kind == "M" and ((values < _YEAR_1) | (values >= _YEAR_10000)).any():
+            problem = "reaches beyond the years 1 to 9999"
+            raise RequestInvalid(f"the request {problem}", [FieldProblem(0, "", problem)])
+
+
+_YEAR_1: Final = np.datetime64("0001-01-01")
+_YEAR_10000: Final = np.datetime64("10000-01-01")
+
+
+def _refusal(error: ValueError, schema: Schema, n_rows: int = 1) -> RequestInvalid | None:
     """Return the refusal of a field that ``expand`` or ``features`` has named.
 
     That is ``ValueError(field, problem)``, or ``ValueError(field, problem, row)`` where several
@@ -249,10 +264,10 @@ def _refusal(error: ValueError, schema: Schema) -> RequestInvalid | None:
     if len(error.args) not in {2, 3} or error.args[0] not in names:
         return None
     name, said, *rows = error.args
-    field, problem = names[name], str(said)
+    found = [FieldProblem(int(rows[0]) if rows else 0, names[name], str(said))]
     return RequestInvalid(
-        f"{field} {problem}",
-        [FieldProblem(int(rows[0]) if rows else 0, field, problem)],
+        sentence(found, single=n_rows == 1 or not rows),
+        found,
         advice="/docs shows every field, with its type and range",
     )
 
