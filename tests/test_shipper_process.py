@@ -167,15 +167,3 @@ def running(setup: ShipperSetup):
             yield process
         finally:
             process.kill()
-
-
-def test_its_end_is_no_news_where_it_was_asked_to_end(tmp_path):
-    waiting_spool(tmp_path)
-
-    async def check() -> None:
-        async with started(setup_of(tmp_path)) as (shipper, events):
-            await until(lambda: shipper.pid and processes.runs_when_idle(shipper.pid))
-            await shipper.stop(grace_s=20.0)
-            assert events == []
-
-    asyncio.run(check())

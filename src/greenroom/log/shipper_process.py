@@ -107,7 +107,6 @@ class ShipperProcess:
             return
         self._stopping = True
         process = self._process
-        self._stopping = True
         self._close()
         if process is not None:
             with contextlib.suppress(TimeoutError):
