@@ -118,6 +118,37 @@ def test_an_app_is_monitored_as_a_whole_and_without_one_each_version_that_was_as
     assert with_app._subjects(watched) == [str(tmp_path)]
 
 
+def test_a_server_that_stops_waits_until_its_monitoring_run_has_been_ended(tmp_path, instruments):
+    seen = []
+
+    class Runs:
+        async def run(self, subjects, on_ended):
+            seen.append("begun")
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.2)  # as a process takes, to end when it is told to
+                seen.append("ended")
+
+    monitoring = ServerMonitoring(
+        Settings(home=str(tmp_path), alert_interval_s=0.1), runs=Runs(), on_event=print
+    )
+    ended_by_then = []
+    watched = Watched(8000, instruments, lambda: AWAY, lambda _: None)
+
+    async def scenario():
+        task = asyncio.create_task(monitoring.run(watched))
+        while not seen:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        ended_by_then.extend(seen)
+
+    asyncio.run(scenario())
+    assert ended_by_then == ["begun", "ended"]
+
+
 def test_what_watches_a_server_brings_nothing_heavy_into_its_process():
     heavy = (
         "pyarrow",

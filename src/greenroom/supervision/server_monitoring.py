@@ -121,7 +121,11 @@ class ServerMonitoring:
         tasks = [self._look(alerting, watched), self._deliver(book, watched.port)]
         if self._runs is not None:
             tasks.append(self._monitor(self._runs, watched))
-        await asyncio.gather(*tasks)
+        # A group, which waits for each to end: a gather is over with the first that is cancelled,
+        # and the server with it, before the process of a run has been ended.
+        async with asyncio.TaskGroup() as group:
+            for one in tasks:
+                group.create_task(one)
 
     async def _monitor(self, runs: MonitorRuns, watched: Watched) -> None:
         try:
