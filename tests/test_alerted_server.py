@@ -11,7 +11,7 @@ import pytest
 
 import builders
 from app_versions import fitted
-from found import FINDINGS
+from found import AGE, FINDINGS
 from greenroom.findings import findings_file, write_findings
 from real_server import deployed, served
 from receiver import Receiver
@@ -132,6 +132,12 @@ def test_what_a_run_finds_of_the_served_version_is_alerted_and_taken_up_by_the_n
         time.sleep(0.5)
         assert len(receiver.taken) == 1, "it is not told again"
         findings_file(home).unlink()
+        time.sleep(0.5)
+        assert len(receiver.taken) == 1, "nobody knows now whether it is over"
+        stable = msgspec.structs.replace(AGE, verdict="stable")
+        drift = msgspec.structs.replace(found.drift, features=(stable,))
+        later = msgspec.structs.replace(found, at="2026-11-21T13:00:00Z", drift=drift)
+        write_findings(findings_file(home), (later,))
         wait_for(lambda: len(receiver.taken) == 2, "that it is over is told", within_s=30)
     assert told(receiver)[1] == ("resolved", "GreenroomDataDrift")
     receiver.stop()
