@@ -1,7 +1,8 @@
 """The shipper process: ``python -m greenroom.log.shipper``, started by the supervisor.
 
 A process of its own, so that neither a table's library nor a slow store is ever in the way of what
-serves: it runs when nothing else wants its processor, until predictions have waited for too long
+serves: it runs when nothing else wants its processor, and begins nothing while the processors are
+wanted all the time, until predictions have waited for too long
 (:mod:`greenroom.log.shipper_process`). It may be killed at any time, and goes on where it was. One
 at a time ships a spool: it holds the spool's lock. It ends when its supervisor does, after a last
 round for what the workers have left.
@@ -33,6 +34,7 @@ from greenroom.log.mlflow_setup import MlflowSetup
 from greenroom.log.outbox import Outbox
 from greenroom.log.server_events import EventBox
 from greenroom.log.spool import Spool
+from greenroom.processors import Idleness
 
 if TYPE_CHECKING:
     from greenroom.log.log_tables import LogTables
@@ -45,6 +47,11 @@ _LOCK: Final = "shipper.lock"
 _LONGEST_PAUSE_S: Final = 60.0
 _SEND_GRACE_S: Final = 3.0
 """How long the server's end may wait for MLflow; what it does not take goes at the next start."""
+
+_LEAST_IDLE: Final = 0.1
+"""Which share of the processors has to be idle: where less is, shipping makes replies late."""
+
+_LOOK_AGAIN_S: Final = 1.0
 
 UPKEEP_S: Final = 3_600.0
 """How often the tables are looked after."""
@@ -109,6 +116,8 @@ class Shipper:
         self._sender: Final = self._built_sender()
         self._steps: Iterator[Step] = iter(())
         self._upkeep_at_s = time.monotonic() + _FIRST_UPKEEP_S
+        self._idleness: Final = Idleness()
+        self._deferred = False
         self._pressed = setup.pressed or not setup.patience_s
         if not self._pressed:
             processes.run_when_idle()
@@ -133,7 +142,7 @@ class Shipper:
         self._ending = True
 
     def round(self) -> bool:
-        """Ship what is there; return whether that went well."""
+        """Ship what is there; return whether that went well, and nothing is put off."""
         log = logging.getLogger(__name__)
         try:
             self._ship()
@@ -141,6 +150,8 @@ class Shipper:
             self._failures += 1
             if self._failures == 1:
                 log.warning("predictions wait on disk: %s", error)
+            return False
+        if self._deferred:
             return False
         if self._failures:
             log.warning("predictions are shipped again, after %d rounds", self._failures)
@@ -182,12 +193,22 @@ class Shipper:
 
     def _ship(self) -> None:
         self._spool.seal_leftovers()
+        self._deferred = False
         if any(segment.sealed for slot in self._spool.slots() for segment in slot.segments()):
+            if not self._may_ship():
+                return
             from greenroom.log.shipping import ship_all
 
             with self._opened().changing() as alone:
                 if alone:
-                    ship_all(self._spool, self._opened())
+                    ship_all(self._spool, self._opened(), goes_on=self._may_ship)
+
+    def _may_ship(self) -> bool:
+        """Whether there is time to ship in, or what waits cannot wait for it."""
+        if self._pressed or self._ending:
+            return True
+        self._deferred = self._idleness.share() < _LEAST_IDLE
+        return not self._deferred
 
     def _opened(self) -> LogTables:
         # What writes tables is imported when there is something to write: 80 MB.
@@ -200,6 +221,8 @@ class Shipper:
         """Wait for the next round; longer while nothing can be shipped."""
         pause_s = min(self._setup.interval_s * 2 ** min(self._failures, 6), _LONGEST_PAUSE_S)
         pause_s = max(pause_s, self._setup.interval_s)
+        if self._deferred:
+            pause_s = min(pause_s, _LOOK_AGAIN_S)
         if self._setup.control_fd < 0:
             time.sleep(pause_s)
             return

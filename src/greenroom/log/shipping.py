@@ -65,8 +65,23 @@ Step: TypeAlias = Callable[[str], None]
 """Told of each step of a shipment before it is taken; tests end the process there."""
 
 
-def ship_all(spool: Spool, tables: LogTables, *, on_step: Step = lambda _: None) -> Shipment:
+def ship_all(
+    spool: Spool,
+    tables: LogTables,
+    *,
+    on_step: Step = lambda _: None,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Shipment:
     """Ship every segment that is sealed, or that its dead writer has left.
+
+    Parameters
+    ----------
+    spool : Spool
+    tables : LogTables
+    on_step : callable
+        Told of each step before it is taken.
+    goes_on : callable
+        Asked before each segment; where it says no, those that are left wait for the next call.
 
     Raises
     ------
@@ -79,7 +94,7 @@ def ship_all(spool: Spool, tables: LogTables, *, on_step: Step = lambda _: None)
     with _uncollected():
         for slot in spool.slots():
             for segment in slot.segments():
-                if not segment.sealed:
+                if not segment.sealed or not goes_on():
                     break  # those after it wait: a table takes a writer's segments in order
                 shipped += ship(slot, segment, tables, outbox, on_step=on_step)
             _hand_over(slot, outbox)
