@@ -76,3 +76,15 @@ def test_a_fork_while_another_thread_makes_an_id_does_not_hang_the_child():
     with ids._lock:  # as if the fork came while another thread was inside
         ids.restart()
         assert ids.take(1)
+
+
+@given(st.lists(st.integers(1, 3), min_size=2, max_size=40), st.binary(min_size=1, max_size=64))
+def test_ids_taken_one_by_one_are_those_taken_together(counts, noise):
+    def entropy(n_bytes: int) -> bytes:
+        return (noise * n_bytes)[:n_bytes]
+
+    def source() -> PredictionIds:
+        return PredictionIds(clock_ns=lambda: 5_000_000, entropy=entropy)
+
+    together, apart = source().take(sum(counts)), source()
+    assert [one for count in counts for one in apart.take(count)] == together

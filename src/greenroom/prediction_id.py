@@ -23,8 +23,15 @@ _TAIL_BITS: Final = 74
 _LOW_BITS: Final = 62
 _VARIANT: Final = 0b10 << _LOW_BITS
 
+_TAIL_WORDS: Final = 3
+"""How many random words of 32 bits a tail takes."""
+
+_NODE_BITS: Final = 48
+"""What stands behind the last hyphen."""
+
 _DRAWN: Final = 256
-"""How many steps are drawn at a time: asking the system for each id would double its cost."""
+"""How many random words are drawn at a time: asking the system for each id would double its cost.
+"""
 
 
 class PredictionIds:
@@ -55,22 +62,29 @@ class PredictionIds:
     def restart(self) -> None:
         """Forget everything, as a process does that was forked off and shares our past."""
         self._lock = threading.Lock()
-        self._steps: list[int] = []
+        self._words: list[int] = []
         self._begin(0, 0)
 
     def take(self, n_ids: int) -> list[str]:
         """Return ``n_ids`` ids, in ascending order."""
         with self._lock:
             now_ms = self._clock_ns() // 1_000_000
+            if len(self._words) < n_ids + _TAIL_WORDS:
+                self._draw(n_ids + _TAIL_WORDS)
+            pop = self._words.pop
             if now_ms > self._time_ms:
-                self._begin(now_ms, int.from_bytes(self._entropy(10)) >> 6)
-            while len(self._steps) < n_ids:
-                drawn = unpack(f"{_DRAWN}I", self._entropy(4 * _DRAWN))
-                self._steps += [1 + step for step in drawn]
-            steps, self._steps = self._steps[:n_ids], self._steps[n_ids:]
+                self._begin(now_ms, (pop() << 64 | pop() << 32 | pop()) >> 96 - _TAIL_BITS)
+            if n_ids == 1:
+                return [self._next(1 + pop())]
+            steps = [1 + word for word in self._words[: -n_ids - 1 : -1]]
+            del self._words[len(self._words) - n_ids :]
             if (self._low + sum(steps)) >> _LOW_BITS:
                 self._go_up()
             return self._written(steps)
+
+    def _draw(self, n_words: int) -> None:
+        while len(self._words) < n_words:
+            self._words += unpack(f"{_DRAWN}I", self._entropy(4 * _DRAWN))
 
     def _begin(self, time_ms: int, tail: int) -> None:
         self._time_ms = time_ms
@@ -83,6 +97,14 @@ class PredictionIds:
         tail = self._high + 1 << _LOW_BITS
         later = tail >> _TAIL_BITS
         self._begin(self._time_ms + later, 0 if later else tail)
+
+    def _next(self, step: int) -> str:
+        """Return one id: what most requests take, so it is written without lists."""
+        if (self._low + step) >> _LOW_BITS:
+            self._go_up()
+        self._low += step
+        low = _VARIANT | self._low
+        return f"{self._head}{low >> _NODE_BITS:04x}-{low & (1 << _NODE_BITS) - 1:012x}"
 
     def _written(self, steps: Sequence[int]) -> list[str]:
         """Lay out RFC 9562, figure 11: time 48, version 4, rand_a 12, variant 2, rand_b 62 bits."""

@@ -7,7 +7,7 @@ How an estimator's methods become outputs is :mod:`greenroom.task`'s business, j
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,35 @@ class Predictions:
 
     outputs: dict[str, npt.NDArray[Any]]
     classes: tuple[Any, ...] = ()
+    _plain: dict[str, list[Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.outputs["prediction"])
+
+    def plain(self, name: str) -> list[Any]:
+        """Return an output as Python's own values, one for each row; made once for all who ask.
+
+        Examples
+        --------
+        >>> Predictions({"prediction": np.array([0.5, 1.5])}).plain("prediction")
+        [0.5, 1.5]
+        """
+        values = self._plain.get(name)
+        if values is None:
+            values = self._plain[name] = self.outputs[name].tolist()
+        return values
+
+    def all_plain(self) -> list[list[Any]]:
+        """Return every output as :meth:`plain` does, in their order."""
+        made = {name: values.tolist() for name, values in self.outputs.items()}
+        self._plain.update(made)
+        return list(made.values())
+
+    def is_plain(self, name: str) -> bool:
+        """Whether an output has been turned into plain values before."""
+        return name in self._plain
 
     def take(self, rows: npt.NDArray[Any]) -> Predictions:
         """Return the predictions for ``rows``, given as positions or as a boolean mask."""

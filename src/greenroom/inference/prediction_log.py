@@ -31,7 +31,7 @@ from greenroom.log.log_records import (
 )
 from greenroom.log.outbox import OutboxBalance
 from greenroom.log.spool import Balance, Room
-from greenroom.log.spooling import Spooler
+from greenroom.log.spooling import NOT_DESCRIBED, Spooler
 from greenroom.payloads.reply import to_json
 from greenroom.payloads.rows import RowSource
 from greenroom.redaction import Redactions
@@ -44,7 +44,6 @@ WhenFull: TypeAlias = Literal["refuse", "serve"]
 _Rows = TypeVar("_Rows", bound=RowSource)
 
 _NOTHING_REDACTED: Final = Redactions()
-_OF_NO_VERSION: Final = -1
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=to_json).encode
 
@@ -183,9 +182,8 @@ class PredictionLog:
         SpoolFull
             When there is no room for it, and predictions without a record are to be refused.
         """
-        outputs = predictions.outputs
         known = self._versions.get(id(served.deployment))
-        if known is None or known.outputs != tuple(outputs):
+        if known is None or known.outputs != tuple(predictions.outputs):
             known = self._new(served, predictions)
         now_s, now_us = time.perf_counter(), time.time_ns() // 1_000
         requests, first = [], 0
@@ -203,7 +201,7 @@ class PredictionLog:
                 Request(own, place, rows.single, latency_us, caller, route, request_id, form, body)
             )
             first = end
-        values = [column.tolist() for column in outputs.values()]
+        values = predictions.all_plain()
         record = Answers(known.number, call.number, call.n_rows, now_us, requests, values)
         try:
             self._spooler.append(encode(record), len(ids), known.number, known.frame)
@@ -240,7 +238,7 @@ class PredictionLog:
             taken and not kept would be lost in silence.
         """
         record = Observations(time.time_ns() // 1_000, caller, observations)
-        self._spooler.append(encode(record), 0, _OF_NO_VERSION, lambda: b"")
+        self._spooler.append(encode(record), 0, NOT_DESCRIBED, lambda: b"")
 
     def balance(self) -> Balance:
         """Return how many predictions were noted by all workers, and where they are."""

@@ -31,6 +31,7 @@ __all__ = [
     "Segment",
     "SegmentWriter",
     "is_unused",
+    "n_framed",
     "replace_frames",
     "seal",
 ]
@@ -48,6 +49,10 @@ _FRAME: Final = struct.Struct("<II")
 HEAD_BYTES: Final = 128
 _ZEROS: Final = memoryview(bytes(2**16))
 """In one piece, because the system may keep that in one piece."""
+
+_BREATH_S: Final = 0.000_2
+"""Between two such pieces whoever answers on the same processor gets its turn: all of a segment at
+once would make it wait for several milliseconds."""
 
 
 class Head(NamedTuple):
@@ -98,12 +103,17 @@ class SegmentWriter:
     ----------
     n_rows : int
         How many predictions it holds.
+    n_synced : int
+        How much of it survives a power cut, for sure.
     """
+
+    __slots__ = ("_counts", "_memory", "_size", "_used", "fd", "head", "n_rows", "n_synced", "path")
 
     def __init__(self, path: Path, head: Head, n_bytes: int, n_ready: int = 0) -> None:
         self.path: Final = path
         self.head = head
         self.n_rows = 0
+        self.n_synced = HEAD_BYTES
         self._used = HEAD_BYTES
         self._size: Final = n_bytes
         self.fd: Final = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -112,6 +122,7 @@ class SegmentWriter:
             os.posix_fallocate(self.fd, 0, n_bytes)
             for at in range(0, min(n_ready, n_bytes), len(_ZEROS)):
                 os.pwrite(self.fd, _ZEROS[: n_bytes - at], at)
+                time.sleep(_BREATH_S)
             if n_ready:
                 os.fdatasync(self.fd)
             self._memory: Final = mmap.mmap(self.fd, n_bytes)
@@ -128,6 +139,11 @@ class SegmentWriter:
     def n_bytes(self) -> int:
         """How much of it is used."""
         return self._used
+
+    @property
+    def n_left(self) -> int:
+        """How much room is left in it."""
+        return self._size - self._used
 
     def begin(self, rows_before: int) -> None:
         """Begin to use a segment that was made beforehand."""
@@ -156,7 +172,9 @@ class SegmentWriter:
 
     def sync(self) -> None:
         """Have what is appended survive a power cut; takes milliseconds."""
+        n_bytes = self._used
         os.fdatasync(self.fd)
+        self.n_synced = n_bytes
 
     def seal(self) -> Path:
         """End the segment and return where it is from now on; an empty one is removed."""
@@ -297,6 +315,11 @@ def replace_frames(path: Path, payloads: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
     fresh.rename(path)
     sync_folder(path.parent)
+
+
+def n_framed(payloads: Iterable[bytes]) -> int:
+    """Return how much room frames with these payloads take."""
+    return sum(_FRAME.size + len(payload) for payload in payloads)
 
 
 def _start(path: Path) -> bytes:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import repeat
+from itertools import repeat, starmap
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,6 +28,12 @@ __all__ = ["ReplyType", "Told", "class_text", "instant_texts", "to_json"]
 _PER_REQUEST: Final = ("timestamp", "processing_time_ms", "mlflow_logged")
 _PER_ROW: Final = "prediction_id"
 _CONSTANTS: Final = tuple(s for s in REPLY_SOURCES if s not in {*_PER_REQUEST, _PER_ROW})
+
+_ByClass: TypeAlias = Callable[..., Any]
+"""Makes an object with a field for each class of as many values."""
+
+_Values: TypeAlias = Callable[[Predictions, str, _ByClass], list[Any]]
+"""Returns what a reply holds of an output, for each row."""
 
 
 class Told(NamedTuple):
@@ -57,7 +63,7 @@ class _Layout(NamedTuple):
     nulls: tuple[None, ...]
     per_row: tuple[tuple[str, str], ...]
     per_request: tuple[tuple[str, str], ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[tuple[str, _Values], ...]
 
 
 class Cells(NamedTuple):
@@ -176,8 +182,7 @@ class ReplyType:
         """Turn predictions into plain values once, for all the replies that hold a part of them."""
         layout = self._layout(tuple(predictions.outputs))
         columns = {
-            name: _VALUES[self._outputs[name].kind](predictions.outputs[name], self._by_class)
-            for name in layout.outputs
+            name: values(predictions, name, self._by_class) for name, values in layout.outputs
         }
         return Cells(layout, columns)
 
@@ -238,7 +243,10 @@ class ReplyType:
             nulls=(None,) * len(null),
             per_row=tuple(full.items()),
             per_request=tuple((name, s) for name, s in fields.items() if s in _PER_REQUEST),
-            outputs=tuple({source for source in of_row.values() if source in given}),
+            outputs=tuple(
+                (source, _VALUES[self._outputs[source].kind])
+                for source in {source for source in of_row.values() if source in given}
+            ),
         )
 
     def _problems(self) -> list[str]:
@@ -295,8 +303,8 @@ def _record(names: Sequence[str]) -> Callable[..., Any]:
     return msgspec.defstruct("Record", fields, rename=renamed, gc=False)
 
 
-def _as_they_are(column: Any, _: Callable[..., Any]) -> list[Any]:
-    return np.asarray(column).tolist()  # type: ignore[no-any-return]  # numpy says Any
+def _as_they_are(predictions: Predictions, name: str, _: _ByClass) -> list[Any]:
+    return predictions.plain(name)
 
 
 def instant_texts(array: npt.NDArray[Any]) -> list[str | None]:
@@ -314,13 +322,15 @@ def instant_texts(array: npt.NDArray[Any]) -> list[str | None]:
     return [None if text == "NaT" else f"{text}{zone}" for text in texts.tolist()]
 
 
-def _instants(column: Any, _: Callable[..., Any]) -> list[Any]:
-    return instant_texts(np.asarray(column))
+def _instants(predictions: Predictions, name: str, _: _ByClass) -> list[Any]:
+    return instant_texts(predictions.outputs[name])
 
 
-def _by_class(column: Any, by_class: Callable[..., Any]) -> list[Any]:
-    """Make an object of each row; the array is taken apart by column, as there are few of them."""
-    return list(map(by_class, *np.asarray(column).T.tolist()))
+def _by_class(predictions: Predictions, name: str, by_class: _ByClass) -> list[Any]:
+    """Make an object of each row; where rows are not at hand, by column, as there are fewer."""
+    if predictions.is_plain(name):
+        return list(starmap(by_class, predictions.plain(name)))
+    return list(map(by_class, *predictions.outputs[name].T.tolist()))
 
 
 _UNSPEAKABLE: Final = re.compile(r'["\\\x00-\x1f]')
@@ -332,7 +342,7 @@ _OF_REQUEST: Final[dict[str, Callable[[Told], Any]]] = {
     "mlflow_logged": itemgetter(2),
 }
 
-_VALUES: Final[dict[str, Callable[[Any, Callable[..., Any]], list[Any]]]] = {
+_VALUES: Final[dict[str, _Values]] = {
     "label": _as_they_are,
     "number": _as_they_are,
     "boolean": _as_they_are,
