@@ -118,9 +118,9 @@ bench-serving: setup ## Measure against other servers: ROUNDS=5 SECONDS=5 BENCH=
 bench-swaps: setup ## Swap versions under load and count what fails: SWAPS=500
 	$(BIN)/python -m benchmarks.swaps --swaps $(SWAPS) $(BENCH)
 
-LOG_ROUNDS ?= 10
+LOG_ROUNDS ?= 20
 
-bench-log: setup ## Measure with the prediction log and without, in turn: LOG_ROUNDS=10 SECONDS=5
+bench-log: setup ## Measure with the prediction log and without, in turn: LOG_ROUNDS=20 SECONDS=5
 	$(BIN)/python -m benchmarks.log --rounds $(LOG_ROUNDS) --seconds $(SECONDS) $(BENCH)
 
 bench-log-reading: setup ## Read a day of a prediction log of 100 million rows: ROWS=100000000
