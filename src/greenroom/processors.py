@@ -3,7 +3,8 @@
 A process that stands back (:func:`greenroom.processes.run_when_idle`) still gets a hundredth of a
 processor that is wanted all the time, and gets it in pieces as long as the system's clock tick,
 which is four milliseconds on many systems. Whoever must not cost others that has to look first.
-Reads ``/proc/stat``; where there is none (macOS), all of them are idle.
+Reads ``/proc/stat``; where there is none (macOS), or it counts nothing (some sandboxes), all are
+taken to be idle.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _IDLE: Final = slice(3, 5)
 
 class _Look(NamedTuple):
     at_s: float
-    idle_s: float
     own_s: float
+    idle_s: tuple[float, ...]
 
 
 class Idleness:
@@ -70,24 +71,31 @@ class Idleness:
         elif now_s - self._last.at_s < WINDOW_S:
             return self._share
         before, self._last = self._last, self._look()
-        passed_s = (self._last.at_s - before.at_s) * len(self._usable())
-        idle_s = self._last.idle_s - before.idle_s + self._last.own_s - before.own_s
-        self._share = min(max(idle_s / passed_s, 0.0), 1.0)
+        self._share = _share(before, self._last)
         return self._share
 
     def _look(self) -> _Look:
-        return _Look(time.monotonic(), self._idle_s(), time.process_time())
+        return _Look(time.monotonic(), time.process_time(), self._idle_s())
 
-    def _idle_s(self) -> float:
-        """Return how long the processors have been idle, all together, since some moment."""
+    def _idle_s(self) -> tuple[float, ...]:
+        """Return how long each processor has been idle since some moment; nothing if unknown."""
         try:
             lines = self._stat.read_text(encoding="ascii").splitlines()
         except OSError:
-            return time.monotonic() * len(self._usable())
+            return ()
         names = {f"cpu{number}" for number in self._usable()}
         found = [line.split() for line in lines]
         ticks = [sum(map(int, words[1:][_IDLE])) for words in found if words and words[0] in names]
-        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+        return tuple(one / os.sysconf("SC_CLK_TCK") for one in ticks) if any(ticks) else ()
+
+
+def _share(before: _Look, after: _Look) -> float:
+    # A container may show processors under other numbers than those it may use.
+    if not after.idle_s or len(after.idle_s) != len(before.idle_s):
+        return 1.0
+    idle_s = sum(after.idle_s) - sum(before.idle_s) + after.own_s - before.own_s
+    passed_s = (after.at_s - before.at_s) * len(after.idle_s)
+    return min(max(idle_s / passed_s, 0.0), 1.0)
 
 
 def _usable() -> Collection[int]:
