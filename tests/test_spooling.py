@@ -18,6 +18,7 @@ from greenroom.log.log_records import Answers, Request, Version, encode, read_re
 from greenroom.log.segments import HEAD_BYTES, Segment, SegmentWriter
 from greenroom.log.spool import Balance, Ledger, Spool, rows_in
 from greenroom.log.spooling import Spooler
+from greenroom.schema import Column
 from waiting import wait_for
 
 ROOM = 2**30
@@ -35,7 +36,8 @@ def answers(name, n_rows=1, number=1):
 
 
 def described(number=1):
-    return encode(Version(number=number, model="m", name="m", version="1"))
+    about = {"task": "regression", "columns": (Column("a"),), "outputs": ("prediction",)}
+    return encode(Version(number=number, model="m", name="m", version="1", **about))
 
 
 def append(to, name, n_rows=1, number=1):
@@ -332,16 +334,16 @@ def test_a_reply_can_wait_until_its_record_survives_a_power_cut(tmp_path):
     writer.close()
 
 
-@pytest.mark.parametrize(("fsync_s", "expected"), [(0.01, [65_536, 65_536, 120_000]), (0, [0] * 3)])
+@pytest.mark.parametrize(("fsync_s", "expected"), [(0.01, [65_536, 65_536, 75_000]), (0, [0] * 3)])
 def test_as_much_of_a_segment_is_made_ready_as_the_one_before_lets_expect(
     tmp_path, monkeypatch, fsync_s, expected
 ):
     made = []
 
     class Told(SegmentWriter):
-        def __init__(self, path, head, n_bytes, n_ready=0):
+        def __init__(self, path, head, n_bytes, n_ready=0, *, reused=False):
             made.append(n_ready)
-            super().__init__(path, head, n_bytes, n_ready)
+            super().__init__(path, head, n_bytes, n_ready, reused=reused)
 
     monkeypatch.setattr("greenroom.log.spooling.SegmentWriter", Told)
     writer = spooler(Spool(tmp_path / "spool"), fsync_s=fsync_s, segment_bytes=2**20)

@@ -217,10 +217,7 @@ class Outbox:
         self._lock: Final = spool.folder / _LOCK
 
     def take(self, segment: Segment, n_rows: int) -> None:
-        """Move a shipped segment here; remove it when it holds nothing for MLflow."""
-        if not n_rows:
-            segment.path.unlink(missing_ok=True)
-            return
+        """Move a shipped segment here that holds so many predictions for MLflow."""
         self.folder.mkdir(exist_ok=True, mode=0o700)
         head = segment.head
         number = f"{head.began_at_us:016d}-{head.slot:02d}-{head.sequence:012d}"

@@ -11,11 +11,13 @@ when one is sealed, :mod:`greenroom.log.spool`'s.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -27,6 +29,7 @@ __all__ = [
     "FORMAT",
     "SEALED",
     "UNSEALED",
+    "ZEROS",
     "Head",
     "Segment",
     "SegmentWriter",
@@ -47,7 +50,7 @@ _COUNTS_AT: Final = 64
 _COUNTS_END: Final = _COUNTS_AT + _COUNTS.size
 _FRAME: Final = struct.Struct("<II")
 HEAD_BYTES: Final = 128
-_ZEROS: Final = memoryview(bytes(2**16))
+ZEROS: Final = memoryview(bytes(2**16))
 """In one piece, because the system may keep that in one piece."""
 
 _BREATH_S: Final = 0.000_2
@@ -93,6 +96,8 @@ class SegmentWriter:
     n_ready : int
         How much of it is brought into memory, and onto the disk, before it is used: that takes
         milliseconds here, and from whoever appends most of what appending costs.
+    reused : bool
+        Whether a file full of zeros is there after all.
 
     Raises
     ------
@@ -109,22 +114,19 @@ class SegmentWriter:
 
     __slots__ = ("_counts", "_memory", "_size", "_used", "fd", "head", "n_rows", "n_synced", "path")
 
-    def __init__(self, path: Path, head: Head, n_bytes: int, n_ready: int = 0) -> None:
+    def __init__(
+        self, path: Path, head: Head, n_bytes: int, n_ready: int = 0, *, reused: bool = False
+    ) -> None:
         self.path: Final = path
         self.head = head
         self.n_rows = 0
         self.n_synced = HEAD_BYTES
         self._used = HEAD_BYTES
         self._size: Final = n_bytes
-        self.fd: Final = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        how = os.O_RDWR | os.O_CLOEXEC | (0 if reused else os.O_CREAT | os.O_EXCL)
+        self.fd: Final = os.open(path, how, 0o600)
         try:
-            # A hole would be filled only when it is written to, and a full disk kill the process.
-            os.posix_fallocate(self.fd, 0, n_bytes)
-            for at in range(0, min(n_ready, n_bytes), len(_ZEROS)):
-                os.pwrite(self.fd, _ZEROS[: n_bytes - at], at)
-                time.sleep(_BREATH_S)
-            if n_ready:
-                os.fdatasync(self.fd)
+            _lay_out(self.fd, n_bytes, n_ready)
             self._memory: Final = mmap.mmap(self.fd, n_bytes)
         except OSError:
             os.close(self.fd)
@@ -244,10 +246,7 @@ class Segment:
         return max((end for _, end in self._places()), default=HEAD_BYTES)
 
     def _places(self) -> Iterator[tuple[int, int]]:
-        try:
-            data = self._bytes = self.path.read_bytes()
-        except FileNotFoundError:
-            data = self._bytes = self.path.with_suffix(SEALED).read_bytes()
+        data = self._bytes = self._read()
         at, view = HEAD_BYTES, memoryview(data)
         while at + _FRAME.size <= len(data):
             n_payload, checksum = _FRAME.unpack_from(data, at)
@@ -256,6 +255,15 @@ class Segment:
             if not n_payload or at > len(data) or crc32(view[start:at]) != checksum:
                 return
             yield start, at
+
+    def _read(self) -> bytes:
+        """Return all that is there, under the one name or the other."""
+        for there in (self.path, self.path.with_suffix(SEALED)):
+            with suppress(FileNotFoundError):
+                data = there.read_bytes()
+                there.stat()  # else it was let go of meanwhile, and holds something else
+                return data
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
 
 
 def is_unused(path: Path) -> bool:
@@ -320,6 +328,21 @@ def replace_frames(path: Path, payloads: Iterable[bytes]) -> None:
 def n_framed(payloads: Iterable[bytes]) -> int:
     """Return how much room frames with these payloads take."""
     return sum(_FRAME.size + len(payload) for payload in payloads)
+
+
+def _lay_out(fd: int, n_bytes: int, n_ready: int) -> None:
+    """Give a file its size on the disk, and bring so much into memory of what it did not have."""
+    there = os.fstat(fd).st_size
+    if there > n_bytes:
+        os.ftruncate(fd, n_bytes)
+    # A hole would be filled only when it is written to, and a full disk kill the process.
+    os.posix_fallocate(fd, 0, n_bytes)
+    end = min(n_ready, n_bytes)
+    for at in range(there, end, len(ZEROS)):
+        os.pwrite(fd, ZEROS[: end - at], at)
+        time.sleep(_BREATH_S)
+    if there < end:
+        os.fdatasync(fd)
 
 
 def _start(path: Path) -> bytes:

@@ -1,8 +1,8 @@
 """Shipping: sealed segments of the spool go into the log's tables, in order, each exactly once.
 
-For every segment: its rows into the tables, then the ledger, then the segment is removed, or moved
-to the outbox when it holds predictions for MLflow. A crash anywhere between two of these repeats
-what has been done, and the tables refuse what they have.
+For every segment: its rows into the tables, then the ledger, then its file is emptied and left to
+its writer, or moved to the outbox when it holds predictions for MLflow. A crash anywhere between
+two of these repeats what has been done, and the tables refuse what they have.
 Which process ships, and when, is :mod:`greenroom.log.shipper`'s business.
 """
 
@@ -141,7 +141,7 @@ def ship(
     on_step("note")
     slot.shipped(Ledger(head.sequence, slot.ledger().rows + parts.n_rows))
     on_step("hand over")
-    outbox.take(segment, parts.n_for_mlflow)
+    _let_go(slot, segment, parts, outbox)
     return Shipment(1, parts.n_rows, 0 if fresh else 1)
 
 
@@ -187,4 +187,11 @@ def _hand_over(slot: Slot, outbox: Outbox) -> None:
     for path in slot.folder.glob(f"*{SEALED}"):
         if path.stem.isdigit() and int(path.stem) <= done:
             segment = Segment(path)
-            outbox.take(segment, _read(segment).n_for_mlflow)
+            _let_go(slot, segment, _read(segment), outbox)
+
+
+def _let_go(slot: Slot, segment: Segment, parts: _Parts, outbox: Outbox) -> None:
+    if parts.n_for_mlflow:
+        outbox.take(segment, parts.n_for_mlflow)
+    else:
+        slot.let_go(segment)

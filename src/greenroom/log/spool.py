@@ -6,6 +6,7 @@ A folder with one sub-folder for each writer slot::
     01/writer.lock       held by the process that writes here
     01/000000000007.open the segment that is being written, and the one that is ready to follow
     01/000000000006.sealed
+    01/000000000005.spare the file of a shipped segment, emptied, to be used again
     01/ledger.json       up to which segment all is shipped, and how many predictions that were
     01/reserve           room for the next ledger on a disk that is full
 
@@ -31,6 +32,7 @@ import msgspec
 from greenroom.errors import SpoolCorrupt
 from greenroom.log.log_records import n_rows, read_record
 from greenroom.log.segments import SEALED, UNSEALED, Segment, is_unused, seal, sync_folder
+from greenroom.log.spares import Spares
 
 __all__ = ["Balance", "Ledger", "Room", "Slot", "Spool", "rows_in"]
 
@@ -90,11 +92,17 @@ class Slot:
     ----------
     folder : Path
         Its sub-folder; made where it is not there.
+
+    Attributes
+    ----------
+    spares : Spares
+        What its writer may use again.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder: Final = folder
         self.number: Final = int(folder.name)
+        self.spares: Final = Spares(folder)
 
     def path(self, sequence: int) -> Path:
         """Return where a segment is while it is written."""
@@ -140,14 +148,26 @@ class Slot:
         """Open a segment, also where it was sealed since it was listed; None where it is gone."""
         for there in dict.fromkeys((path, path.with_suffix(SEALED))):
             try:
-                return Segment(there)
+                found = Segment(there)
+                # Another one, if its file was let go of, and used again, at this moment.
+                return found if found.head.sequence == int(path.stem) else None
             except FileNotFoundError:
                 continue
             except SpoolCorrupt:
                 if there.suffix == SEALED:
-                    there.rename(there.with_suffix(_DAMAGED))
+                    with suppress(FileNotFoundError):  # let go of, and emptied, at this moment
+                        there.rename(there.with_suffix(_DAMAGED))
                 return None
         return None
+
+    def let_go(self, segment: Segment) -> None:
+        """Remove a shipped segment; its file stays as a spare where somebody may use it."""
+        with self.locked() as is_free:
+            has_writer = not is_free
+        if has_writer:
+            self.spares.add(segment.path)
+        else:
+            segment.path.unlink(missing_ok=True)
 
     def damaged(self) -> list[Path]:
         """Return what was set aside because it cannot be read."""
@@ -274,11 +294,12 @@ class Spool:
         raise SpoolCorrupt(f"{self.folder} has no free slot", advice="does it lock files?")
 
     def seal_leftovers(self) -> None:
-        """Seal the open segments of every writer that is gone."""
+        """Seal the open segments of every writer that is gone, and remove its spares."""
         for slot in self.slots():
             with slot.locked() as is_free:
                 if is_free:
                     slot.seal_leftovers()
+                    slot.spares.drop()
 
     def balance(self) -> Balance:
         """Return how many predictions were accepted, written and wait.
@@ -306,6 +327,15 @@ class Spool:
                 with suppress(FileNotFoundError):
                     total += path.stat().st_size
         return total
+
+    def n_spare_bytes(self) -> int:
+        """Return how much of the disk the spares take, beside the segments."""
+        return sum(slot.spares.n_bytes() for slot in self.slots())
+
+    def drop_spares(self) -> None:
+        """Remove the spares, of all writers."""
+        for slot in self.slots():
+            slot.spares.drop()
 
     def waits_since_s(self) -> float | None:
         """Return since when the oldest sealed segment waits, in seconds since 1970, if one does."""

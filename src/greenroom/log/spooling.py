@@ -219,26 +219,43 @@ class Spooler:
         return self._sequence
 
     def _ready_bytes(self) -> int:
-        """Return how much of a segment to have ready: twice what the last one held, or nothing.
+        """Return how much of a segment to have ready: a little more than the last held, or nothing.
 
         A reply that waits for the disk gains nothing from it, and would wait for this too.
         """
-        return 0 if self.immediate else max(_LEAST_READY_BYTES, 2 * self._last_bytes)
+        return 0 if self.immediate else max(_LEAST_READY_BYTES, self._last_bytes * 5 // 4)
 
-    def _made(self, sequence: int, n_bytes: int, n_ready: int = 0) -> SegmentWriter:
-        if self._spool.n_bytes() + n_bytes > self._max_bytes:
-            raise SpoolFull(
-                "the prediction log holds as much as it may",
-                advice="see why it is not shipped, or raise log_max_bytes",
-            )
-        head = Head(self._spool.id, self._slot.number, sequence)
+    def _made(self, sequence: int, n_bytes: int, n_ready: int | None = None) -> SegmentWriter:
+        """Make a segment; where there is time to have some of it ready, of a spare if there is one.
+
+        Raises
+        ------
+        SpoolFull
+            When there is no room for it.
+        """
+        self._require_room(n_bytes)
+        head, path = Head(self._spool.id, self._slot.number, sequence), self._slot.path(sequence)
         try:
-            return SegmentWriter(self._slot.path(sequence), head, n_bytes, n_ready)
+            if n_ready is None:
+                return SegmentWriter(path, head, n_bytes)
+            reused = self._slot.spares.take(path)
+            return SegmentWriter(path, head, n_bytes, n_ready, reused=reused)
         except OSError as error:
             raise SpoolFull(
                 f"the prediction log cannot be written: {error.strerror}",
                 advice="make room on the disk of the home folder",
             ) from error
+
+    def _require_room(self, n_bytes: int) -> None:
+        """Raise where so much more is more than the spool may take; spares give way before."""
+        n_used = self._spool.n_bytes()
+        if n_used + self._spool.n_spare_bytes() + n_bytes > self._max_bytes:
+            self._spool.drop_spares()
+        if n_used + n_bytes > self._max_bytes:
+            raise SpoolFull(
+                "the prediction log holds as much as it may",
+                advice="see why it is not shipped, or raise log_max_bytes",
+            )
 
     # What the thread does.
 
