@@ -89,6 +89,39 @@ def test_a_port_held_by_something_else_is_one_line_naming_the_port(tmp_path: Pat
     assert "\n" not in message
 
 
+def test_a_server_that_hangs_up_because_it_is_ending_does_not_hold_the_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_launch(monkeypatch, "import time; time.sleep(300)")
+    with socket.create_server(("127.0.0.1", 0)) as ending:
+        server = TrackingServer(f"http://127.0.0.1:{ending.getsockname()[1]}", tmp_path)
+
+        def hang_up() -> None:
+            ending.accept()[0].close()
+            ending.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        server.start()
+        thread.join()
+    assert server.state == "started"
+    server.stop()
+
+
+def test_what_hangs_up_every_time_is_not_mlflow(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+
+        def hang_up() -> None:
+            for _ in range(3):
+                rude.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(ProcessError, match="which is not MLflow"):
+            TrackingServer(f"http://127.0.0.1:{rude.getsockname()[1]}", tmp_path).start()
+        thread.join()
+
+
 def test_another_machine_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
     uri = "http://mlflow.invalid:5000"
     with pytest.raises(RegistryUnavailable, match=f"Failed to connect to MLflow at {uri}"):

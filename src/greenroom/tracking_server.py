@@ -36,6 +36,7 @@ ARTIFACTS_FOLDER: Final = "artifacts"
 
 _PROBE_TIMEOUT_S: Final = 5.0
 _PAUSE_S: Final = 0.25
+_MOST_PROBES: Final = 3
 _LOG_LINES: Final = 5
 _DENIED: Final = frozenset({401, 403, 407})
 
@@ -204,17 +205,25 @@ class TrackingServer:
         self.state = "found"
 
     def _probe(self) -> Literal["mlflow", "other", "silent"]:
-        """Ask what answers; a server that wants credentials first counts as MLflow."""
-        try:
-            with self._client() as client:
-                health = client.get(f"{self.uri}/health")
-                if health.status_code in _DENIED:
-                    return "mlflow"
-                version = client.get(f"{self.uri}/version")
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            return "silent"
-        except httpx.HTTPError:
-            return "other"
+        """Ask what answers, again where it hangs up: so does a server that is just ending."""
+        for _ in range(_MOST_PROBES):
+            try:
+                return self._asked()
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                return "silent"
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                time.sleep(_PAUSE_S)
+            except httpx.HTTPError:
+                break
+        return "other"
+
+    def _asked(self) -> Literal["mlflow", "other"]:
+        """Ask once; a server that wants credentials first counts as MLflow."""
+        with self._client() as client:
+            health = client.get(f"{self.uri}/health")
+            if health.status_code in _DENIED:
+                return "mlflow"
+            version = client.get(f"{self.uri}/version")
         named = version.is_success and version.text.strip().strip('"')[:1].isdigit()
         return "mlflow" if health.is_success and named else "other"
 
