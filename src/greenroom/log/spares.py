@@ -43,23 +43,20 @@ class Spares:
     def add(self, segment: Path) -> None:
         """Let go of a shipped segment, and keep its file where there are not many yet.
 
-        It is gone under its old name before anything in it changes, for good: whoever reads it
-        meanwhile can tell.
-
         Raises
         ------
         OSError
             When the folder cannot be written.
         """
         self._remove(_EMPTYING)
-        if sum(1 for _ in self._paths(_SPARE)) >= MAX_SPARES:
-            segment.unlink(missing_ok=True)
-            return
-        emptying = segment.with_suffix(_EMPTYING)
-        segment.rename(emptying)
-        sync_folder(self._folder)
-        _empty(emptying)
-        emptying.rename(emptying.with_suffix(_SPARE))
+        if sum(1 for _ in self._paths(_SPARE)) < MAX_SPARES:
+            # Where files are copied when they are written to, a full disk has no room for zeros:
+            # then it is room that is wanted, and no spare.
+            with suppress(OSError):
+                self._keep(segment)
+                return
+            self._remove(_EMPTYING)
+        segment.unlink(missing_ok=True)
 
     def take(self, path: Path) -> bool:
         """Give a spare that name, for good; return False where there is none.
@@ -89,6 +86,18 @@ class Spares:
         """Remove them all."""
         self._remove(_SPARE)
         self._remove(_EMPTYING)
+
+    def _keep(self, segment: Path) -> None:
+        """Make a spare of a segment.
+
+        It is gone under its old name before anything in it changes, for good: whoever reads it
+        meanwhile can tell.
+        """
+        emptying = segment.with_suffix(_EMPTYING)
+        segment.rename(emptying)
+        sync_folder(self._folder)
+        _empty(emptying)
+        emptying.rename(emptying.with_suffix(_SPARE))
 
     def _remove(self, suffix: str) -> None:
         for path in self._paths(suffix):
